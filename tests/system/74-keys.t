@@ -1,0 +1,81 @@
+#!/usr/bin/perl
+# A new key for the credentials: online, killed at every row, gone on with, and nothing readable by
+# the old key alone afterwards.
+use strict;
+use warnings;
+
+use FindBin qw($Bin);
+use lib "$Bin/lib";
+use MIME::Base64 qw(encode_base64);
+use Psync;
+use Test::More;
+
+use constant ROWS => 6;
+
+my $rig = Psync->new(sim => [qw(--companies 2 --list-members 2 --contacts 0 --customers 2)],
+    no_workspace => 1);
+my ($old, $new) = map { encode_base64($_ x 32, '') } qw(k n);
+for my $i (1 .. ROWS) {
+    $rig->must('workspace', 'add', "w$i");
+    $rig->must('connection', 'connect', 'stripe', '-w', "w$i", '--token-file',
+        $rig->secret_file('stripe', Psync::STRIPE_KEY), '--webhook-secret-file',
+        $rig->secret_file('hook', Psync::STRIPE_SECRET));
+}
+my $crash = $rig->dir . '/crash';
+mkdir $crash;
+
+sub with_keys {
+    my ($keys, @words) = @_;
+    local $rig->{settings}{SECRET_KEY} = $keys;
+    local $rig->{settings}{TEST_CRASH_DIR} = $crash;
+    return $rig->cmd(@words);
+}
+# A row is readable when a call with its token is answered.
+sub readable {
+    my ($keys) = @_;
+    my $n = 0;
+    for my $i (1 .. ROWS) {
+        my ($code, $out, $err) = with_keys($keys, 'mapping', 'validate', 'stripe', '-w', "w$i",
+            $rig->{mapping});
+        $n += $code == 0;
+    }
+    return $n;
+}
+sub new_rows { # sealed by the new key: another key id than at first
+    return $rig->value("select count(*) from psync.credential
+        where substr(access_token, 2, 4) <> '$rig->{key_id}'::bytea");
+}
+$rig->{key_id} = $rig->value('select substr(access_token, 2, 4) from psync.credential limit 1');
+$rig->{mapping} = $rig->secret_file('mapping',
+    $rig->must('mapping', 'show', 'stripe', '-w', 'w1', '-o', 'json'));
+
+is readable($old), ROWS, 'every credential opens with the old key';
+my ($killed, $sealed) = (0, 0);
+for my $row (1 .. ROWS) {
+    for my $point (qw(keys.row keys.written)) {
+        open my $f, '>', "$crash/$point" or die;
+        close $f;
+        my ($code) = with_keys("$new,$old", 'keys', 'rotate');
+        $killed++ if $code == 128 + 9;
+        my $now = new_rows();
+        ok $now >= $sealed, "killed at $point of row $row: what was sealed stays so ($now)";
+        $sealed = $now;
+        is readable("$new,$old"), ROWS, 'and every row is readable';
+        last if $sealed == ROWS;
+    }
+}
+cmp_ok $killed, '>=', ROWS, "it was killed $killed times";
+unlink glob "$crash/*";
+my ($code, $out, $err) = with_keys("$new,$old", 'keys', 'rotate', '-o', 'json');
+is $code, 0, 'in the end it ends' or diag $err;
+is new_rows(), ROWS, 'every row is sealed with the new key';
+is readable($new), ROWS, 'and opens with it alone';
+is readable($old), 0, 'and with the old one no more';
+is json->decode((with_keys("$new,$old", 'keys', 'rotate', '-o', 'json'))[1])->{sealed}, 0,
+    'a second time has nothing to do';
+isnt +(with_keys($old, 'keys', 'rotate'))[0], 0, 'without the key that sealed them it says so';
+is $rig->value("select count(*) from psync.credential where array_length(webhook_secrets, 1) = 1
+    and substr(webhook_secrets[1], 2, 4) = '$rig->{key_id}'::bytea"), 0,
+    'the secrets of webhooks were sealed anew too';
+
+done_testing;
