@@ -94,6 +94,10 @@ json_t *connect_ask(struct app *app, struct connection *c, const struct ask *ask
     record_list_init(&none);
     fetch_init(&f, app, c, NULL);
     enum fetch_end end = fetch_ask(&f, ask, &none, &facts, &why, &later_ms);
+    if (end == FETCH_FAILED && ask->kind == ASK_SCHEMA) {
+        /* With the stored credential: what it lacks is the banner's. */
+        state_after_failure(app, f.conn, &why);
+    }
     fetch_release(&f);
     record_list_release(&none);
     if (end == FETCH_OK) {
@@ -104,10 +108,6 @@ json_t *connect_ask(struct app *app, struct connection *c, const struct ask *ask
                 "the quota of this account is used up; try again in %lld s",
                 (long long)later_ms / 1000 + 1);
         return NULL;
-    }
-    if (ask->kind ==
-        ASK_SCHEMA) { /* with the stored credential: what it lacks is the banner's */
-        state_after_failure(app, c, &why);
     }
     const struct error_info *info = error_info(why.type);
     bool code_refused = ask->kind == ASK_TOKEN_CODE && why.type == ET_INVALID_REQUEST;

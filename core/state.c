@@ -4,25 +4,33 @@
 
 #include <string.h>
 
-int state_set(struct app *app, int64_t connection_id, int shard, enum conn_state state,
-              const char *code, const char *reason, const struct actor *who, int64_t *released,
-              struct err *err)
+enum { ANY_CREDENTIAL = -1 };
+
+/* Writes state and audit row. 1 = changed, 0 = it was that already, or the credential in force
+ * is another one than if_credential, -1 = err. A connect stores its credential before it sets
+ * the state, so the latest one counts, whence the lock. */
+static int state_write(struct app *app, int64_t connection_id, enum conn_state state,
+                       const char *code, const char *reason, const struct actor *who,
+                       int64_t if_credential, struct err *err)
 {
     CLEANUP(params_freep) struct params *p = params_new();
     CLEANUP(rows_freep) struct rows *r = NULL;
-    int64_t units = 0;
     params_int(p, connection_id);
     params_text(p, conn_state_names[state]);
     params_text(p, code);
     params_text(p, reason);
     params_text(p, who != NULL ? who->name : "system");
     params_text(p, who != NULL ? who->kind : "system");
+    params_int(p, if_credential);
     if (store_query(
             app->store,
-            "WITH changed AS ("
+            "WITH k AS (SELECT version FROM psync.credential WHERE connection_id = $1 FOR "
+            "SHARE),"
+            " changed AS ("
             " UPDATE psync.connection SET state = $2, state_code = $3, state_reason = $4,"
             "   state_since = now(), version = version + 1"
             " WHERE connection_id = $1 AND (state, state_code) IS DISTINCT FROM ($2, $3)"
+            "   AND ($7 = -1 OR $7 = coalesce((SELECT version FROM k), 0))"
             " RETURNING workspace_id)"
             " INSERT INTO psync.audit (workspace_id, connection_id, actor, actor_kind,"
             "   action, target, reason)"
@@ -34,10 +42,50 @@ int state_set(struct app *app, int64_t connection_id, int shard, enum conn_state
     if (app->connections != NULL) {
         connection_cache_drop(app->connections, connection_id);
     }
+    return rows_count(r) > 0;
+}
+
+/* 1, 0, or -1 = err. */
+static int state_is_connected(struct app *app, int64_t connection_id, struct err *err)
+{
+    CLEANUP(params_freep) struct params *p = params_new();
+    CLEANUP(rows_freep) struct rows *r = NULL;
+    params_int(p, connection_id);
+    if (store_query(app->store,
+                    "SELECT FROM psync.connection"
+                    " WHERE connection_id = $1 AND state = 'connected'",
+                    p, &r, err) != 0) {
+        return -1;
+    }
+    return rows_count(r) > 0;
+}
+
+int state_park(struct app *app, int64_t connection_id, int shard, const char *code,
+               struct err *err)
+{
+    int64_t units = 0;
+    if (queue_park(app->queue, shard, connection_id, code, err) != 0) {
+        return -1;
+    }
+    int connected = state_is_connected(app, connection_id, err);
+    return connected == 1 ? queue_unpark(app->queue, shard, connection_id, NULL, &units, err)
+                          : connected;
+}
+
+int state_set(struct app *app, int64_t connection_id, int shard, enum conn_state state,
+              const char *code, const char *reason, const struct actor *who, int64_t *released,
+              struct err *err)
+{
+    int64_t units = 0;
+    int changed =
+        state_write(app, connection_id, state, code, reason, who, ANY_CREDENTIAL, err);
+    if (changed < 0) {
+        return -1;
+    }
     int rc = state == CONN_CONNECTED
                  ? queue_unpark(app->queue, shard, connection_id, NULL, &units, err)
-                 : queue_park(app->queue, shard, connection_id, code, err);
-    if (rc == 0 && rows_count(r) > 0) {
+                 : state_park(app, connection_id, shard, code, err);
+    if (rc == 0 && changed > 0) {
         rc = queue_routes_changed(app->queue, err);
     }
     if (released != NULL) {
@@ -58,8 +106,13 @@ void state_after_failure(struct app *app, const struct connection *c, const stru
     char reason[600];
     snprintf(reason, sizeof reason, "%s%s%s%s", info->title, why->detail[0] != '\0' ? " (" : "",
              why->detail, why->detail[0] != '\0' ? ")" : "");
-    if (state_set(app, c->connection_id, c->shard, state, info->code, reason, NULL, NULL,
-                  &err) != 0) {
+    int changed = state_write(app, c->connection_id, state, info->code, reason, NULL,
+                              c->credential_version, &err);
+    if (changed == 0) {
+        return; /* in that state already, or connected anew meanwhile */
+    }
+    if (changed < 0 || state_park(app, c->connection_id, c->shard, info->code, &err) != 0 ||
+        queue_routes_changed(app->queue, &err) != 0) {
         log_error(app->log, "connection.state", "cannot set connection %lld to %s: %s",
                   (long long)c->connection_id, conn_state_names[state], err.msg);
         return;

@@ -315,7 +315,7 @@ static struct unit_end check_failed(struct check_job *j, const struct unit *u,
         }
         return (struct unit_end){OUTCOME_RELEASE, 1000, ""};
     }
-    state_after_failure(j->w->app, j->conn, why);
+    state_after_failure(j->w->app, j->fetch.conn, why);
     attempt_retry_plan(why, u->attempts, attempt_random01(), &plan);
     struct save_job job = {.conn = j->conn,
                            .claim = j->claim,

@@ -263,7 +263,7 @@ static struct unit_end chunk_failed(struct chunk_job *j, const struct failure *w
         err_set(&err, db ? ERR_UNAVAILABLE : ERR_TIMEOUT, "%s", why->message);
         return chunk_later(j, "cannot fetch", &err);
     }
-    state_after_failure(j->w->app, j->conn, why);
+    state_after_failure(j->w->app, j->fetch.conn, why);
     attempt_retry_plan(why, j->chunk.attempts, attempt_random01(), &plan);
     bool banner = info->banner != BANNER_NONE;
     bool rewind = j->chunk.cursor != NULL &&

@@ -3,6 +3,7 @@
 #include "common/clock.h"
 #include "common/crash.h"
 #include "core/note.h"
+#include "core/state.h"
 #include "core/token.h"
 
 #include <stdio.h>
@@ -178,8 +179,7 @@ struct connection *job_connection(struct worker *w, struct claim *claim)
     }
     if (c->state != CONN_CONNECTED) {
         /* Somebody put work past the parking (a flushed Redis, say): park it again. */
-        if (queue_park(w->app->queue, claim->shard, claim->connection_id, c->state_code,
-                       &err) != 0) {
+        if (state_park(w->app, claim->connection_id, claim->shard, c->state_code, &err) != 0) {
             log_warn(w->app->log, "job.park", "cannot park connection %lld: %s",
                      (long long)claim->connection_id, err.msg);
         }

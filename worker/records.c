@@ -220,7 +220,7 @@ static void records_failed(struct records_job *j, const struct failure *why)
         job_give_back(j->w, j->claim, "cannot fetch", &err);
         return;
     }
-    state_after_failure(j->w->app, j->conn, why);
+    state_after_failure(j->w->app, j->fetch.conn, why);
     for (int i = 0; i < j->claim->unit_count; i++) {
         attempt_retry_plan(why, j->claim->units[i].attempts, attempt_random01(), &plans[i]);
         ends[i] = (struct unit_end){plans[i].outcome, plans[i].delay_ms, info->code};

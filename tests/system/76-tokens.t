@@ -149,6 +149,20 @@ is resync('hubspot', $companies[1]), 0, 'a token endpoint that is down then is n
 is state($hubspot), 'connected ', 'and changes no state';
 $rig->sim(DELETE => "faults/$fault");
 
+# ---- refused while somebody signs in ----
+# A worker's refresh with the old pair is answered when a walk has brought a new one already.
+my $renewal = $rig->fault(provider => 'stripe', method => 'POST', contains => 'refresh_token',
+    until_released => JSON::PP::true, late => JSON::PP::true);
+expire();
+$rig->deliver_stripe($rig->stripe_event('customer.updated', {id => $customer, object => 'customer'}));
+wait_for('the token endpoint is asked', 30, sub { $rig->held($renewal) });
+is walk('stripe', 'test'), 200, 'somebody signs in meanwhile';
+$rig->sim(DELETE => "faults/$renewal");
+wait_for('the work is done', 60, sub { $rig->idle });
+is state($stripe), 'connected ', 'that the old pair is refused says nothing of the new one';
+is $rig->value("select count(*) from psync.audit where action = 'connection.reauthorize'"), 0,
+    'and nobody was asked to sign in';
+
 # ---- killed while refreshing ----
 # Both providers' tokens at once. Whether a rolling one may be lost is known from outside: the
 # provider has rolled it (it counted a refresh) and our new version of the credential is not there.
