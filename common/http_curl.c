@@ -1,7 +1,8 @@
 /* http_client.h on libcurl's multi interface, which http_curl_loop.c runs under libuv.
  *
- * What curl leaves to us: the deadline of the first byte, the cap on decoded bytes, and looking
- * at the address before it is connected.
+ * What curl leaves to us: the deadline of the first byte, the cap on decoded bytes, looking at
+ * the address before it is connected, and the end of a request that has no connection yet: curl
+ * (7.88) looks at no deadline while one waits for another's.
  *
  * Proxies from the environment are not used: behind one the connected address says nothing
  * about the host. */
@@ -23,7 +24,8 @@ enum {
     IDLE_TRANSFERS_MAX = 64,      /* easy handles kept for reuse */
     DEAD_PEER_TIMEOUT_MS = 20000, /* unacknowledged bytes: a silent HTTP/2 connection must go */
     KEEPALIVE_S = 20,
-    KEPT_S = 118, /* curl's own limit for an idle connection */
+    KEPT_S = 118,         /* curl's own limit for an idle connection */
+    TOTAL_GRACE_MS = 250, /* curl's own deadline gets its chance first: it says more */
 };
 
 /* One request on its way. Lives from http_client_send() until the task has its answer, then
@@ -403,8 +405,9 @@ static int transfer_prepare(struct transfer *t, const struct http_request *req)
     SET(CURLOPT_SHARE, c->share);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    /* Rather wait for a connection that may turn out to be HTTP/2 than open one each. */
-    SET(CURLOPT_PIPEWAIT, 1L);
+    /* Not CURLOPT_PIPEWAIT: with it everything for a host waits for the first answer, which may
+     * be a slow one, to learn whether one connection would do. Opening some in vain costs less.
+     */
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
     SET(CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_S);
     SET(CURLOPT_TCP_KEEPINTVL, (long)KEEPALIVE_S / 4);
@@ -440,6 +443,22 @@ static int transfer_avoid_silent(struct transfer *t)
                    CURLE_OK
                ? 0
                : -1;
+}
+
+static int transfer_wait(struct transfer *t, int64_t total_ms, struct err *err)
+{
+    if (total_ms <= 0) {
+        return wake_wait(&t->done, INT64_MAX, err);
+    }
+    if (wake_wait(&t->done, clock_mono_ms() + total_ms + TOTAL_GRACE_MS, err) != 0) {
+        char text[96];
+        err_clear(err);
+        (void)snprintf(text, sizeof text, "%s within %lld ms",
+                       t->sent ? "not answered" : "no connection became free",
+                       (long long)total_ms);
+        transfer_end(t, t->sent ? HTTP_TIMEOUT_READ : HTTP_TIMEOUT_CONNECT, text);
+    }
+    return 0;
 }
 
 /* ---- the interface ---- */
@@ -566,7 +585,7 @@ int http_client_send(struct http_client *c, const struct http_request *req,
     }
     c->flying = t;
     curl_loop_busy(&c->curl, true);
-    int rc = wake_wait(&t->done, INT64_MAX, err);
+    int rc = transfer_wait(t, req->total_timeout_ms, err);
     if (rc == 0 && t->ours != ERR_NONE) {
         err_set(err, t->ours, "request to '%s': %s",
                 req->endpoint != NULL ? req->endpoint : "?", resp->fault_text);
