@@ -37,6 +37,7 @@ struct conn {
     int64_t connect_deadline_mono_ms;
     uv_getaddrinfo_t resolve;
     bool resolving;
+    bool stale; /* what is being looked up is not what this attempt wants */
     bool closing;
     int handles_open;
     int failures; /* attempts in a row */
@@ -584,9 +585,14 @@ static void conn_attach(struct conn *c, redisAsyncContext *ac)
 static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
 {
     struct conn *c = req->data;
+    bool stale = c->stale;
     c->resolving = false;
-    if (c->closing || c->state != CONN_RESOLVING) {
+    c->stale = false;
+    if (c->closing || c->state != CONN_RESOLVING || stale) {
         uv_freeaddrinfo(res);
+        if (!c->closing && c->state == CONN_RESOLVING) {
+            conn_connect(c);
+        }
         conn_maybe_free(c);
         return;
     }
@@ -622,7 +628,12 @@ static void conn_connect(struct conn *c)
         return;
     }
     if (c->resolving) {
-        return; /* an old look-up has not come back: the next attempt is after it */
+        /* An old look-up has not come back, and nothing can end it: this attempt waits for it,
+         * until its deadline, and then begins. */
+        c->state = CONN_RESOLVING;
+        c->stale = true;
+        arm_deadline(c);
+        return;
     }
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_UNSPEC};
     c->state = CONN_RESOLVING;
