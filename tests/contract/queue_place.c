@@ -144,7 +144,7 @@ struct load {
     struct queue *q;
     struct wake ended;
     int running, next, refused, lost, twice, seen_count;
-    bool putters_done;
+    bool putters_done, stop; /* a check has failed: the others end as well */
     unsigned char seen[UNITS];
 };
 
@@ -158,7 +158,7 @@ static void end_of(struct load *l)
 static void load_putter(void *arg)
 {
     struct load *l = arg;
-    while (l->next < UNITS) {
+    while (l->next < UNITS && !l->stop) {
         int no = l->next++;
         if (put(l->rig, l->q, no % SHARDS, no) != 0) {
             l->refused++;
@@ -171,7 +171,7 @@ static void load_putter(void *arg)
 static void load_worker(void *arg)
 {
     struct load *l = arg;
-    while (!l->putters_done || l->seen_count < UNITS) {
+    while (!l->stop && (!l->putters_done || l->seen_count < UNITS)) {
         struct claim *c = NULL;
         struct err err = {0};
         int64_t wait_ms = 0;
@@ -217,13 +217,18 @@ TEST(a_shard_moved_under_load_loses_nothing_and_repeats_nothing)
         CHECK(task_start(&rig->loop, "load", i < 2 ? load_putter : load_worker, l, &rig->err) ==
               0);
     }
-    while (!l->putters_done) {
-        CHECK(queue_move_shard(mover, 1, moves % 2 == 0 ? away : home, false, &r, &rig->err) ==
-              0);
-        moves++;
+    int rc = 0;
+    while (rc == 0 && !l->putters_done) {
+        rc = queue_move_shard(mover, 1, moves % 2 == 0 ? away : home, false, &r, &rig->err);
+        moves += rc == 0;
         task_sleep_ms(20);
     }
-    CHECK(wake_wait(&l->ended, clock_mono_ms() + 60000, &err) == 0);
+    /* Whatever fails here, the tasks of the load end before the queue is closed. */
+    l->stop = rc != 0 || wake_wait(&l->ended, clock_mono_ms() + 60000, &err) != 0;
+    if (l->stop) {
+        (void)!wake_wait(&l->ended, clock_mono_ms() + 60000, &err);
+    }
+    CHECK_INT(rc, 0);
     print_message("# %d units, shard 1 moved %d times, lost %d, twice %d, refused %d\n",
                   l->seen_count, moves, UNITS - l->seen_count, l->twice, l->refused);
     CHECK_INT(l->seen_count, UNITS);
