@@ -74,6 +74,15 @@ void err_clear(struct err *err)
     }
 }
 
+int err_keep_first(int rc, struct err *why, struct err *err)
+{
+    if (rc != 0 && err != NULL && err->code == ERR_NONE) {
+        *err = *why;
+    }
+    err_clear(why);
+    return rc;
+}
+
 const char *err_name(enum err_code code)
 {
     switch (code) {

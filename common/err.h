@@ -51,6 +51,13 @@ void err_wrap(struct err *err, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /** Back to ERR_NONE, so that the struct can be used again. */
 void err_clear(struct err *err);
 
+/**
+ * For loops in which one failure must not keep back the others: of a step that ended with rc
+ * (0 or -1) and *why, err keeps the first failure, and *why is clear for the next step. Returns
+ * rc.
+ */
+int err_keep_first(int rc, struct err *why, struct err *err);
+
 /** "ERR_TIMEOUT" and so on, for logs and tests. */
 const char *err_name(enum err_code code);
 

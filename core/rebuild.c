@@ -31,15 +31,15 @@ int rebuild_runs(struct app *app, int64_t *runs, struct err *err)
                     NULL, &r, err) != 0) {
         return -1;
     }
+    struct err why = {0};
+    int rc = 0;
     for (int i = 0; i < rows_count(r); i++) {
-        if (run_advance(app, rows_int(r, i, 0), err) != 0) {
-            return -1;
-        }
+        rc |= err_keep_first(run_advance(app, rows_int(r, i, 0), &why), &why, err);
     }
     if (runs != NULL) {
         *runs = rows_count(r);
     }
-    return 0;
+    return rc;
 }
 
 static int rebuild_put_records(struct app *app, const char *sql, const char *trigger,
@@ -102,19 +102,17 @@ int rebuild_unconfigured(struct app *app, struct err *err)
     if (queue_unconfigured(app->queue, ids, shards, (int)COUNT_OF(ids), &n, err) != 0) {
         return -1;
     }
+    struct err why = {0};
+    int rc = 0;
     for (int i = 0; i < n; i++) {
-        if (state_configure_queue(app, ids[i], err) == 0) {
-            continue;
+        int one = state_configure_queue(app, ids[i], &why);
+        if (one != 0 && why.code == ERR_NOT_FOUND) {
+            err_clear(&why); /* deleted here: its units are of no use */
+            one = queue_drop_connection(app->queue, shards[i], ids[i], &why);
         }
-        if (err->code != ERR_NOT_FOUND) {
-            return -1;
-        }
-        err_clear(err); /* deleted here: its units are of no use */
-        if (queue_drop_connection(app->queue, shards[i], ids[i], err) != 0) {
-            return -1;
-        }
+        rc |= err_keep_first(one, &why, err);
     }
-    return 0;
+    return rc;
 }
 
 int rebuild_queue(struct app *app, struct rebuild_counts *out, struct err *err)
@@ -127,24 +125,24 @@ int rebuild_queue(struct app *app, struct rebuild_counts *out, struct err *err)
                     NULL, &r, err) != 0) {
         return -1;
     }
+    struct err why = {0};
+    int rc = 0;
     for (int i = 0; i < rows_count(r); i++) {
         int64_t id = rows_int(r, i, 0);
-        if (state_configure_queue(app, id, err) != 0) {
-            return -1;
+        bool watched = rows_bool(r, i, 3);
+        int one = state_configure_queue(app, id, &why);
+        out->connections += one == 0;
+        if (one == 0 && watched) {
+            one = rebuild_catch_up(app, id, (int)rows_int(r, i, 1), "catch-up", &why);
+            out->catch_ups += one == 0;
         }
-        out->connections++;
-        if (rows_bool(r, i, 3)) {
-            if (rebuild_catch_up(app, id, (int)rows_int(r, i, 1), "catch-up", err) != 0) {
-                return -1;
-            }
-            out->catch_ups++;
-        }
+        rc |= err_keep_first(one, &why, err);
     }
-    if (rebuild_runs(app, &out->runs, err) != 0) {
-        return -1;
-    }
-    if (rebuild_put_records(app, retries_sql, "retry", &out->retries, err) != 0) {
-        return -1;
-    }
-    return rebuild_put_records(app, deliveries_sql, "catch-up", &out->deliveries, err);
+    rc |= err_keep_first(rebuild_runs(app, &out->runs, &why), &why, err);
+    rc |= err_keep_first(rebuild_put_records(app, retries_sql, "retry", &out->retries, &why),
+                         &why, err);
+    rc |= err_keep_first(
+        rebuild_put_records(app, deliveries_sql, "catch-up", &out->deliveries, &why), &why,
+        err);
+    return rc;
 }

@@ -14,6 +14,9 @@ struct rebuild_counts {
  * last attempt is still to be retried or that a delivery of the last hour named and nobody has
  * fetched since, and a catch-up from the watermark of each connection.
  * Putting twice is harmless: it may run beside live workers and from several places.
+ *
+ * Here and below: what cannot be put for one connection keeps back none of the others. All have
+ * their turn, then -1 tells the first failure.
  */
 int rebuild_queue(struct app *app, struct rebuild_counts *out, struct err *err) MUST_USE;
 

@@ -25,13 +25,14 @@ int fresh_catch_up(struct scheduler *s, struct err *err)
     if (store_query(s->app->store, catch_up_sql, NULL, &r, err) != 0) {
         return -1;
     }
+    struct err why = {0};
+    int rc = 0;
     for (int i = 0; i < rows_count(r); i++) {
-        if (rebuild_catch_up(s->app, rows_int(r, i, 0), (int)rows_int(r, i, 1), "catch-up",
-                             err) != 0) {
-            return -1;
-        }
+        rc |= err_keep_first(rebuild_catch_up(s->app, rows_int(r, i, 0), (int)rows_int(r, i, 1),
+                                              "catch-up", &why),
+                             &why, err);
     }
-    return 0;
+    return rc;
 }
 
 int fresh_unconfigured(struct scheduler *s, struct err *err)

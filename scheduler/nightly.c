@@ -45,29 +45,36 @@ static const char paused_sql[] =
     "   ' since ' || to_char(paused_at AT TIME ZONE tz, 'YYYY-MM-DD HH24:MI'), now()"
     " FROM due JOIN slot USING (connection_id)";
 
+static int fire_one(struct scheduler *s, int64_t id, int64_t due_at_ms, struct err *err)
+{
+    int64_t run_id = 0;
+    CLEANUP(connection_freep)
+    struct connection *c = connection_cache_get(s->app->connections, id, err);
+    if (c == NULL) {
+        return -1;
+    }
+    if (run_start(s->app, c, "nightly", "", LANE_NIGHTLY, due_at_ms, &run_id, err) == 0) {
+        log_info(s->app->log, "run.started", "nightly full sync %lld of connection %lld",
+                 (long long)run_id, (long long)id);
+        return 0;
+    }
+    /* Another scheduler was first, or a run is live already. */
+    return err->code == ERR_CONFLICT || err->code == ERR_INVALID ? 0 : -1;
+}
+
+/* A connection that cannot be loaded (its key is gone, say) keeps nobody else from a night. */
 int nightly_fire(struct scheduler *s, struct err *err)
 {
     CLEANUP(rows_freep) struct rows *r = NULL;
+    struct err why = {0};
+    int rc = 0;
     if (store_query(s->app->store, paused_sql, NULL, NULL, err) != 0 ||
         store_query(s->app->store, due_sql, NULL, &r, err) != 0) {
         return -1;
     }
     for (int i = 0; i < rows_count(r); i++) {
-        int64_t id = rows_int(r, i, 0), run_id = 0;
-        CLEANUP(connection_freep)
-        struct connection *c = connection_cache_get(s->app->connections, id, err);
-        if (c == NULL) {
-            return -1;
-        }
-        if (run_start(s->app, c, "nightly", "", LANE_NIGHTLY, rows_int(r, i, 1), &run_id,
-                      err) == 0) {
-            log_info(s->app->log, "run.started", "nightly full sync %lld of connection %lld",
-                     (long long)run_id, (long long)id);
-        } else if (err->code == ERR_CONFLICT || err->code == ERR_INVALID) {
-            err_clear(err); /* another scheduler was first, or a run is live already */
-        } else {
-            return -1;
-        }
+        rc |=
+            err_keep_first(fire_one(s, rows_int(r, i, 0), rows_int(r, i, 1), &why), &why, err);
     }
-    return 0;
+    return rc;
 }

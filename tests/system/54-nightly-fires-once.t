@@ -68,5 +68,23 @@ is $rig->value("select count(*) from psync.run where connection_id = $connection
     and trigger = 'nightly' and status <> 'succeeded'"), 0, 'no second run beside a live one';
 $rig->sim(DELETE => "faults/$hold");
 wait_for('nothing is left to do', 30, sub { $rig->idle });
+
+# A connection whose credential cannot be opened, the first of all; and Redis has lost everything.
+my $of = "connection_id = $connections[0]";
+my $sealed = $rig->value("select encode(access_token, 'hex') from psync.credential where $of");
+$rig->stop($_) for @schedulers;
+$rig->value("update psync.credential set access_token = '\\x00' where $of");
+$rig->value('delete from psync.occurrence');
+$rig->redis('flushall');
+my $again = sub { $rig->value("select count(*) from psync.run where trigger = 'nightly'"
+    . " and status = 'succeeded' and connection_id = $_[0]") };
+my @before = map { $again->($_) } @connections;
+$rig->start(@schedulers);
+wait_for('it keeps no other from its night', 30, sub { $again->($connections[1]) > $before[1] });
+is $again->($connections[0]), $before[0], 'and has none itself';
+like join('', map { $rig->log_text($_) } @schedulers), qr/nightly: connection $connections[0]: /,
+    'which is told';
+$rig->value("update psync.credential set access_token = decode('$sealed', 'hex') where $of");
+wait_for('until it can be opened again', 30, sub { $again->($connections[0]) > $before[0] });
 is $rig->stop($_), 0, "$_ ends with 0" for @schedulers;
 done_testing;
