@@ -5,6 +5,11 @@
 #ifndef COMMON_CRASH_H
 #define COMMON_CRASH_H
 
+#include <stdint.h>
+
+/** A point at which tests do something else than kill: the file is taken away, and the number
+ * in it returned; -1 when there is no file. */
+int64_t crash_number(const char *name);
 /** A labelled point, "save.committed": static text, also the name of the file. */
 void crash_point(const char *name);
 

@@ -194,6 +194,10 @@ int queue_finish(struct queue *q, struct claim *claim, const struct unit_end *en
 /** True once a renewal said that the lease is gone. Leases of live claims are renewed by the
  * queue itself, one call per shard every lease_ms / 6. */
 bool queue_claim_lost(const struct queue *q, const struct claim *claim);
+/** Renew that claim's lease no longer: who holds it is taken for lost, its units come back when
+ * the lease has run out, and the end of the claim will be refused. Named by its token, since
+ * its holder may have ended it: then nothing happens. */
+void queue_claim_give_up(struct queue *q, int shard, int64_t token);
 /** Forget the claim without a word to Redis (its lease runs out). For tests and fatal exits. */
 void queue_claim_free(struct queue *q, struct claim *claim);
 

@@ -241,6 +241,13 @@ bool queue_claim_lost(const struct queue *q, const struct claim *claim)
     return live->lost || clock_mono_ms() > live->good_until_mono_ms;
 }
 
+void queue_claim_give_up(struct queue *q, int shard, int64_t token)
+{
+    for (struct live_claim *live = q->claims; live != NULL; live = live->next) {
+        live->lost |= live->claim.shard == shard && live->claim.token == token;
+    }
+}
+
 /* ---- renewal ---- */
 
 struct renewal {

@@ -16,7 +16,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DRAIN_MS = 25000, RESTART_MAX_MS = 10000, CHILDREN_MAX = 256 };
+enum {
+    DRAIN_MS = 25000,
+    RESTART_MAX_MS = 10000,
+    CHILDREN_MAX = 256,
+    /* What a job whose time is over may still have under way: a call (90 s), writing what it
+     * brought (a statement has 32 s). */
+    JOB_END_MS = 180 * 1000,
+};
 
 static const struct config_program program = {
     .bit = CONFIG_WORKER,
@@ -46,7 +53,7 @@ static void child_ended(void *arg)
     struct err err = {0};
     int64_t deadline_ms = clock_mono_ms() + DRAIN_MS;
     take_loop(&c->worker);
-    while (c->worker.inflight > 0 && clock_mono_ms() < deadline_ms) {
+    while (c->worker.inflight > c->worker.hanging && clock_mono_ms() < deadline_ms) {
         wake_reset(&c->worker.idle);
         if (wake_wait(&c->worker.idle, clock_mono_ms() + 100, &err) != 0) {
             err_clear(&err);
@@ -125,6 +132,7 @@ static int child_main(struct config *config, int index, int64_t parent_pid)
     c->worker = (struct worker){
         .app = &c->app, .inflight_max = (int)config_int(config, SETTING_WORKER_INFLIGHT)};
     c->app.job_max_ms = config_int(config, SETTING_JOB_TIMEOUT_S) * 1000;
+    c->worker.job_end_ms = c->app.job_max_ms + JOB_END_MS;
     struct proc_options po = {.arg = c, .drain = child_drain, .drain_max_ms = DRAIN_MS + 5000};
     c->proc = proc_new(&c->loop, &po, &err);
     if (c->proc == NULL || child_metrics(c, config, index, &err) != 0 ||

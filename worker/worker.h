@@ -15,8 +15,13 @@ struct away {
     int64_t units;
 };
 
+struct job;
+
 struct worker {
     struct app *app;
+    struct job *jobs;                  /* in flight */
+    int64_t watched_at_ms, job_end_ms; /* no job goes on for so long; 0 = no limit */
+    int hanging;                       /* jobs over that limit: nothing will end them */
     struct away away[AWAY_CONNECTIONS_MAX];
     int away_count;
     int inflight, inflight_max;
@@ -24,7 +29,8 @@ struct worker {
     struct wake idle; /* fired when a job ends */
 };
 
-/** The claiming task: takes work while there is room, until draining. */
+/** The claiming task: takes work while there is room, until draining; which it sets itself when
+ * a job hangs. */
 void take_loop(void *worker);
 
 /* One job each; all end the claim. */
