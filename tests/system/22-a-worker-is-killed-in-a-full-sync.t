@@ -21,7 +21,8 @@ sub requests {
     my ($provider) = @_;
     my $all = $rig->sim(GET => 'counters?ids=0')->{$provider}{endpoints};
     my %n = map { $_ => $all->{$_}{requests} }
-        grep { !m{account|/lists/\{v\}/\{listId\}$|/properties/|/v1/.*/|_items} } keys %$all;
+        grep { !m{account|/lists/\{v\}/\{listId\}$|/properties/|/v1/.*/|_items|/events$|/search$} }
+        keys %$all;
     return \%n;
 }
 
