@@ -38,6 +38,26 @@ static void cuts_messages_that_are_too_long(void **state)
     assert_int_equal(strlen(err.msg), ERR_MSG_MAX_BYTES - 1);
 }
 
+static void of_many_failures_the_first_is_kept(void **state)
+{
+    (void)state;
+    static const struct {
+        int rc;
+        const char *text;
+    } steps[] = {{0, ""}, {-1, "first"}, {0, ""}, {-1, "second"}};
+    struct err err = {0}, why = {0};
+    int rc = 0;
+    for (size_t i = 0; i < COUNT_OF(steps); i++) {
+        if (steps[i].rc != 0) {
+            err_set(&why, ERR_OS, "%s", steps[i].text);
+        }
+        rc |= err_keep_first(steps[i].rc, &why, &err);
+        assert_int_equal(why.code, ERR_NONE);
+    }
+    assert_int_equal(rc, -1);
+    assert_string_equal(err.msg, "first");
+}
+
 static void a_missing_struct_is_fine(void **state)
 {
     (void)state;
@@ -53,6 +73,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(says_what_failed_and_who_asked),
         cmocka_unit_test(cuts_messages_that_are_too_long),
+        cmocka_unit_test(of_many_failures_the_first_is_kept),
         cmocka_unit_test(a_missing_struct_is_fine),
     };
     return RUN_TESTS(tests);
