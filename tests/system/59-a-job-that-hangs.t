@@ -21,6 +21,7 @@ open my $f, '>', "$chaos->{crash}/job.hangs" or die "crash point: $!";
 print {$f} "500\n";
 close $f;
 my $customer = $chaos->pick('customers');
+$chaos->{customers} = [grep { (ref $_ ? $_->{id} : $_) ne $customer } @{$chaos->{customers}}];
 $rig->sim_stripe(PATCH => "customers/$customer", {name => 'Waited for'});
 wait_for('a job hangs', 20, sub { !-e "$chaos->{crash}/job.hangs" });
 $chaos->change(12);
