@@ -100,7 +100,9 @@ NUMBER_COLUMN(c_changed, a->changed)
 NUMBER_COLUMN(c_http_status, or_null(a->failure.http_status != 0 ? a->failure.http_status
                                      : a->exchange != NULL       ? a->exchange->status
                                                                  : 0))
-TEXT_COLUMN(c_request_id, a->failure.request_id)
+TEXT_COLUMN(c_request_id, a->failure.request_id[0] != '\0' ? a->failure.request_id
+                          : a->exchange != NULL            ? a->exchange->request_id
+                                                           : "")
 TEXT_COLUMN(c_endpoint, a->exchange != NULL ? or_empty(a->exchange->endpoint) : "")
 NUMBER_COLUMN(c_fetch_no, or_null(a->fetch_no))
 NUMBER_COLUMN(c_events, a->events > 0 ? a->events : 1)
@@ -199,7 +201,7 @@ static bool has_body(const struct attempt *a)
 {
     bool ended_badly = a->status == ATTEMPT_FAILED || a->status == ATTEMPT_RETRYING ||
                        a->status == ATTEMPT_PARTIAL;
-    return ended_badly && (a->exchange != NULL || a->slice.bytes != NULL);
+    return ended_badly && !a->bodyless && (a->exchange != NULL || a->slice.bytes != NULL);
 }
 
 /* A body as it will be stored. */
@@ -428,6 +430,58 @@ int attempt_send(struct store_tx *tx, struct attempt *rows, int n, struct err *e
         return -1;
     }
     return 0;
+}
+
+static void tell_one(const struct log *log, enum log_level level, const char *provider,
+                     const struct attempt *a)
+{
+    const struct error_info *info = error_info(a->failure.type);
+    char id[24];
+    snprintf(id, sizeof id, "%lld", (long long)a->attempt_id); /* past 2^53 */
+    struct log_field fields[] = {
+        LOG_F_TEXT("attempt_id", id),
+        LOG_F_TEXT("provider", provider),
+        LOG_F_INT("connection_id", a->connection_id),
+        LOG_F_TEXT("kind", kind_name(a->kind)),
+        LOG_F_TEXT("trigger", or_empty(a->trigger)),
+        LOG_F_TEXT("object_type", or_empty(a->object)),
+        LOG_F_TEXT("status", attempt_status_names[a->status]),
+        LOG_F_INT("duration_ms", a->duration_ms),
+        {NULL, NULL, 0},
+        {NULL, NULL, 0},
+        {NULL, NULL, 0},
+        {NULL, NULL, 0},
+        {NULL, NULL, 0},
+    };
+    size_t n = COUNT_OF(fields) - 5;
+    if (a->record_id != NULL) {
+        fields[n++] = LOG_F_TEXT("record_id", a->record_id);
+    }
+    if (a->run_id != 0) {
+        fields[n++] = LOG_F_INT("run_id", a->run_id);
+    }
+    if (info != NULL) {
+        fields[n++] = LOG_F_TEXT("error.type", info->code);
+    }
+    if (a->failure.http_status != 0) {
+        fields[n++] = LOG_F_INT("http.response.status_code", a->failure.http_status);
+    }
+    log_event(log, level, "sync.attempt.finished", fields, "%s %s%s%s", or_empty(a->object),
+              attempt_status_names[a->status], info != NULL ? ": " : "",
+              info != NULL ? info->title : "");
+}
+
+void attempt_tell(const struct log *log, const char *provider, const struct attempt *rows,
+                  int n)
+{
+    for (int i = 0; i < n; i++) {
+        const struct error_info *info = error_info(rows[i].failure.type);
+        enum log_level level =
+            info != NULL && info->severity == SEVERITY_ERROR ? LOG_INFO : LOG_DEBUG;
+        if (log_on(log, level)) {
+            tell_one(log, level, provider, &rows[i]);
+        }
+    }
 }
 
 /* ---- what becomes of a unit ---- */

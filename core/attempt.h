@@ -2,6 +2,7 @@
 #ifndef CORE_ATTEMPT_H
 #define CORE_ATTEMPT_H
 
+#include "common/log.h"
 #include "common/queue.h"
 #include "common/store.h"
 #include "provider/record.h"
@@ -19,11 +20,12 @@ extern const char *const attempt_status_names[];
 
 /* The last call of an ask, kept so that a failure can show it. */
 struct exchange {
-    const char *method;   /* static */
-    const char *endpoint; /* static template */
-    struct buf url;       /* without secrets */
-    struct buf headers;   /* of the answer */
-    struct buf body;      /* of the answer, at most 64 KiB, not yet redacted */
+    const char *method;                    /* static */
+    const char *endpoint;                  /* static template */
+    struct buf url;                        /* without secrets */
+    struct buf headers;                    /* of the answer */
+    struct buf body;                       /* of the answer, at most 64 KiB, not yet redacted */
+    char request_id[REQUEST_ID_MAX_BYTES]; /* the provider's own, "" = none */
     int status;
     int64_t took_us;
 };
@@ -46,6 +48,7 @@ struct attempt {
     bool recovers; /* earlier tries failed: they are resolved when this one did not */
     const char *worker;
     const struct exchange *exchange; /* kept as the body when the attempt failed; NULL = none */
+    bool bodyless;                   /* other rows keep what was answered */
     struct slice slice; /* the record's own part of the answer; replaces the body */
 };
 
@@ -56,6 +59,14 @@ struct attempt {
  * resolved_by when the new one succeeded or was skipped.
  */
 int attempt_send(struct store_tx *tx, struct attempt *rows, int n, struct err *err) MUST_USE;
+
+/**
+ * A line of the program's log for each row that was committed, with the ids by which the page,
+ * the command and SQL know it: errors at info, all others at debug. Nothing of a provider's or
+ * a customer's words is in it: those are in the row.
+ */
+void attempt_tell(const struct log *log, const char *provider, const struct attempt *rows,
+                  int n);
 
 /** Mark earlier failed tries at these records as resolved by that attempt (of a chunk). */
 int attempt_resolve_send(struct store_tx *tx, int64_t connection_id, const char *object,

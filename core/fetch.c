@@ -71,6 +71,7 @@ static void fetch_keep_exchange(struct fetch *f, const struct http_request *req,
     x->endpoint = req->endpoint;
     x->status = resp->status;
     x->took_us = resp->took_us;
+    provider_request_id(f->conn->provider, resp, x->request_id);
     buf_clear(&x->url);
     buf_clear(&x->headers);
     buf_clear(&x->body);

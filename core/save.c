@@ -280,11 +280,13 @@ static int try_once(struct store *store, const struct save_job *job, struct save
         store_abort(s.tx);
     }
     if (rc == 0) {
+        save_log_tell(&s);
         copy_to_twins(&s);
         *domains_new = s.domains_new;
     }
 done:
     rows_freep(&s.domains);
+    free(s.logged);
     free(s.rows);
     return rc;
 }

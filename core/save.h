@@ -46,6 +46,7 @@ struct save_job {
     int64_t started_at_ms;
     const char *worker;
     struct meters *meters; /* counts what is logged; NULL = nobody asks */
+    const struct log *log; /* says it too; NULL = does not */
     bool from_delivery;    /* a delivery put these units: moves last_incremental_at */
     /* Only to see what would happen: called in place of writing the log, and then nothing is
      * committed (core/preview.h). NULL = save. */

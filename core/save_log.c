@@ -109,7 +109,7 @@ static struct attempt chunk_attempt(const struct save *s)
     a.status = out->failed == 0                   ? ATTEMPT_SUCCEEDED
                : out->failed < s->job->item_count ? ATTEMPT_PARTIAL
                                                   : ATTEMPT_FAILED;
-    a.exchange = NULL; /* each failed record keeps its own part */
+    a.bodyless = true; /* each failed record keeps its own part */
     return a;
 }
 
@@ -154,13 +154,22 @@ static int send_attempts(struct save *s, struct err *err)
     if (rc == 0 && s->job->chunk != NULL) {
         rc = resolve_recovered(s, rows[0].attempt_id, err);
     }
-    if (rc == 0) {
-        meters_attempts(s->job->meters, s->job->conn->provider->name, rows, n);
-        meters_rows(s->job->meters, s->job->object->name, s->out->created, s->out->updated,
-                    s->out->unchanged);
-    }
-    free(rows);
+    s->logged = rows;
+    s->logged_count = n;
     return rc;
+}
+
+static void tell_attempts(const struct save_job *job, const struct attempt *rows, int n)
+{
+    meters_attempts(job->meters, job->conn->provider->name, rows, n);
+    attempt_tell(job->log, job->conn->provider->name, rows, n);
+}
+
+void save_log_tell(const struct save *s)
+{
+    tell_attempts(s->job, s->logged, s->logged_count);
+    meters_rows(s->job->meters, s->job->object->name, s->out->created, s->out->updated,
+                s->out->unchanged);
 }
 
 /* ---- checkpoint ---- */
@@ -321,7 +330,9 @@ int save_failure(struct store *s, const struct save_job *job, const struct failu
         mark_failing(tx, job, why, plans, true, err) == 0 &&
         mark_failing(tx, job, why, plans, false, err) == 0) {
         rc = store_commit(tx, err);
-        meters_attempts(job->meters, job->conn->provider->name, rows, n);
+        if (rc == 0) {
+            tell_attempts(job, rows, n);
+        }
     } else {
         store_abort(tx);
     }

@@ -82,10 +82,12 @@ struct save {
     int row_count;
     struct save_result *out;
     int64_t now_ms;
-    bool root_self;       /* the job's type is a root whose raw is its bundle */
-    bool root;            /* the job's type is a root */
-    struct rows *domains; /* of the part in hand: how many domains were written */
-    bool domains_new;     /* who fitted nobody may fit now */
+    bool root_self;         /* the job's type is a root whose raw is its bundle */
+    bool root;              /* the job's type is a root */
+    struct rows *domains;   /* of the part in hand: how many domains were written */
+    bool domains_new;       /* who fitted nobody may fit now */
+    struct attempt *logged; /* the log rows, to be told of when they are committed */
+    int logged_count;
 };
 
 /* ---- save_seen.c: what was there ---- */
@@ -135,6 +137,8 @@ int save_merge(struct save *s, struct save_row *rows, int n, struct err *err) MU
 
 /* ---- save_log.c: attempts, chunk, clocks ---- */
 int save_log(struct save *s, struct err *err) MUST_USE;
+/** What was logged is committed: count it, and say it. */
+void save_log_tell(const struct save *s);
 
 /* ---- save_rematch.c: after the commit ---- */
 /** New customers may fit billing records that fitted nobody: match those of the workspace's

@@ -161,6 +161,7 @@ const struct provider provider_hubspot = {
     .objects = hubspot_objects,
     .quotas = quotas,
     .hook_of_app = true,
+    .request_id_header = "x-hubspot-correlation-id",
     .hook_verify = hubspot_hook_verify,
     .hook_parse = hubspot_hook_parse,
     .hook_test = hubspot_hook_test,

@@ -1,4 +1,4 @@
-#include "provider/provider.h"
+#include "provider/answer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +27,14 @@ const struct object_type *provider_object(const struct provider *p, const char *
             return o;
     }
     return NULL;
+}
+
+void provider_request_id(const struct provider *p, const struct http_response *r, char *out)
+{
+    out[0] = '\0';
+    if (http_response_header(r, p->request_id_header, out, REQUEST_ID_MAX_BYTES) != NULL &&
+        !id_fits(out))
+        out[0] = '\0';
 }
 
 int provider_scope_kind(const struct provider *p, const char *kind, struct err *err)

@@ -184,6 +184,7 @@ struct provider {
     int read_ration;       /* reads a month that are always granted; 0 = not rationed */
     bool hook_of_app;      /* deliveries come to one address for all accounts of our app */
     bool changes_together; /* CHANGED_SINCE without an object: of all types in one listing */
+    const char *request_id_header; /* of every answer: what its support asks for */
     /* What its scope can be, separated by blanks; "all" = it need not have one. */
     const char *scope_kinds;
     /* Of an OBJECT_FILTERED type: is it inside the scope? NULL = it has no such type. */
@@ -254,6 +255,9 @@ struct provider {
 /** All providers, ends with NULL. */
 extern const struct provider *const providers[];
 const struct provider *provider_find(const char *name); /* NULL = none */
+/** The provider's own id of a call, from its answer; "" when it gave none. out holds
+ * REQUEST_ID_MAX_BYTES. */
+void provider_request_id(const struct provider *p, const struct http_response *r, char *out);
 /** Can its scope be of that kind? ERR_INVALID names those that it can be. */
 int provider_scope_kind(const struct provider *p, const char *kind, struct err *err) MUST_USE;
 const struct object_type *provider_object(const struct provider *p,

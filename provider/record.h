@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { RECORD_HASH_BYTES = 16, RECORD_ID_MAX_BYTES = 255 };
+enum { RECORD_HASH_BYTES = 16, RECORD_ID_MAX_BYTES = 255, REQUEST_ID_MAX_BYTES = 128 };
 
 /* Why a call or a record did not succeed, in the words of the error types. */
 struct failure {
@@ -17,9 +17,9 @@ struct failure {
     int64_t wait_ms;      /* what the provider asked for (Retry-After), or -1 */
     int http_status;      /* 0 without an answer */
     char message[256];    /* the provider's sentence, redacted */
-    char request_id[128]; /* HubSpot correlationId, Stripe Request-Id */
-    char detail[256];     /* the scope, permission, property or parameter it names */
-    int retry_advice;     /* the provider said: 1 = retry, -1 = do not; 0 = it did not say */
+    char request_id[REQUEST_ID_MAX_BYTES]; /* HubSpot correlationId, Stripe Request-Id */
+    char detail[256]; /* the scope, permission, property or parameter it names */
+    int retry_advice; /* the provider said: 1 = retry, -1 = do not; 0 = it did not say */
 };
 
 enum record_status {

@@ -299,6 +299,7 @@ const struct provider provider_stripe = {
     .objects = stripe_objects,
     .quotas = quotas,
     .read_ration = 10000,
+    .request_id_header = "request-id",
     .changes_together = true,
     .scope_kinds = "all product lookup_key",
     .inside = stripe_inside,

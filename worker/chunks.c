@@ -147,6 +147,7 @@ static struct save_job chunk_save_job(struct chunk_job *j)
         .started_at_ms = j->started_at_ms,
         .worker = j->w->app->worker,
         .meters = j->w->app->meters,
+        .log = j->w->app->log,
     };
 }
 

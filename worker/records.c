@@ -202,6 +202,7 @@ static struct save_job records_save_job(struct records_job *j, const struct save
         .started_at_ms = j->started_at_ms,
         .worker = j->w->app->worker,
         .meters = j->w->app->meters,
+        .log = j->w->app->log,
         .from_delivery = j->claim->lane == LANE_WEBHOOK,
     };
 }
