@@ -94,6 +94,39 @@ static bool is_overdue(const json_t *invoice, int64_t now_s)
            json_int_of(invoice, "amount_remaining", 1) > 0;
 }
 
+/* Of a subscription that the scope leaves out, which is as if it were not there. */
+static bool bills_another(const json_t *invoice, const json_t *subscriptions)
+{
+    const json_t *details =
+        json_object_get(json_object_get(invoice, "parent"), "subscription_details");
+    const json_t *of = json_object_get(details, "subscription");
+    if (of == NULL)
+        of = json_object_get(invoice, "subscription");
+    const char *id = json_is_object(of) ? json_text_of(of, "id") : json_string_value(of);
+    for (size_t k = 0; id != NULL && k < json_array_size(subscriptions); k++) {
+        const char *other = json_text_of(json_array_get(subscriptions, k), "id");
+        if (other != NULL && strcmp(other, id) == 0)
+            return false;
+    }
+    return id != NULL;
+}
+
+/* The invoices that count: all, or with a scope those of its subscriptions and of none. */
+static json_t *invoices_inside(const json_t *bundle, bool filtered)
+{
+    json_t *all = json_object_get(bundle, "invoices");
+    json_t *inside = filtered ? json_array() : json_incref(all);
+    for (size_t i = 0; filtered && i < json_array_size(all); i++) {
+        json_t *invoice = json_array_get(all, i);
+        if (!bills_another(invoice, json_object_get(bundle, "subscriptions")) &&
+            json_array_append(inside, invoice) < 0) {
+            json_decref(inside);
+            return NULL;
+        }
+    }
+    return inside;
+}
+
 static const char *payment_status(const json_t *subscriptions, const json_t *invoices,
                                   int64_t now_s)
 {
@@ -265,7 +298,8 @@ int stripe_derive(const json_t *bundle, const struct derive_policy *p, json_t **
         json_bool_of(customer, "deleted", false) || json_bool_of(bundle, "deleted", false);
     const json_t *subs = deleted ? NULL : json_object_get(bundle, "subscriptions");
     bool outside = p->filtered && !deleted && json_array_size(subs) == 0;
-    const json_t *invoices = deleted || outside ? NULL : json_object_get(bundle, "invoices");
+    json_auto_t *invoices =
+        deleted || outside ? json_array() : invoices_inside(bundle, p->filtered);
     struct amounts sums = {0};
     json_t *properties = json_object();
     json_t *inputs = json_array();
@@ -277,6 +311,8 @@ int stripe_derive(const json_t *bundle, const struct derive_policy *p, json_t **
         goto fail;
     }
     if (pool == NULL || properties == NULL || inputs == NULL)
+        goto no_memory;
+    if (invoices == NULL && json_object_get(bundle, "invoices") != NULL)
         goto no_memory;
     set_plain(properties, customer);
     if (p->filtered)

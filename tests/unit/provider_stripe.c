@@ -401,7 +401,7 @@ static void repairs_the_webhook_endpoint(void **state)
     "{\"id\":\"s\",\"status\":\"" status "\",\"currency\":\"" cur                              \
     "\",\"items\":{\"data\":[{\"price\":" PRICE(cur, amount) ",\"quantity\":1}]}}"
 
-static json_t *derived(const char *bundle_text, const char *currency)
+static json_t *derived_of(const char *bundle_text, const char *currency, bool filtered)
 {
     json_t *bundle = json_loads(bundle_text, 0, NULL);
     json_t *out = NULL;
@@ -410,13 +410,19 @@ static json_t *derived(const char *bundle_text, const char *currency)
     const struct derive_policy policy = {.now_s = 1790000000,
                                          .currency = currency,
                                          .account_currency = "usd",
-                                         .subtract_recurring = true};
+                                         .subtract_recurring = true,
+                                         .filtered = filtered};
     assert_non_null(bundle);
     assert_int_equal(stripe()->derive(bundle, &policy, &out, &notes, &err), 0);
     assert_non_null(notes);
     json_decref(notes);
     json_decref(bundle);
     return out;
+}
+
+static json_t *derived(const char *bundle_text, const char *currency)
+{
+    return derived_of(bundle_text, currency, false);
 }
 
 static void derives_amounts_by_currency_and_the_chosen_one(void **state)
@@ -485,6 +491,43 @@ static void an_overdue_invoice_is_past_due_and_metadata_names_the_company(void *
     assert_string_equal(json_text_of(p, "payment_status"), "past_due");
     assert_string_equal(json_text_of(p, "hubspot_company_id"), "77");
     assert_string_equal(json_text_of(p, "metadata.tier"), "gold");
+    json_decref(p);
+}
+
+/* The bundle holds the subscriptions inside of the scope, and all open invoices. */
+static void an_invoice_of_a_subscription_outside_does_not_count(void **state)
+{
+    static const struct {
+        const char *invoice, *status;
+    } cases[] = {
+        {"{\"subscription\":\"other\"", "ok"},
+        {"{\"subscription\":{\"id\":\"other\"}", "ok"},
+        {"{\"parent\":{\"subscription_details\":{\"subscription\":\"other\"}}", "ok"},
+        {"{\"parent\":{\"subscription_details\":{\"subscription\":\"s\"}}", "past_due"},
+        {"{\"subscription\":\"s\"", "past_due"},
+        {"{\"subscription\":null", "past_due"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[1000];
+        (void)snprintf(text, sizeof text,
+                       "{\"customer\":{\"id\":\"cus_1\"},\"subscriptions\":[%s],"
+                       "\"invoices\":[%s,\"status\":\"open\",\"due_date\":1780000000}]}",
+                       SUB("active", "usd", "100"), cases[i].invoice);
+        json_t *p = derived_of(text, "usd", true);
+        assert_string_equal(json_text_of(p, "payment_status"), cases[i].status);
+        json_decref(p);
+        p = derived(text, "usd");
+        assert_string_equal(json_text_of(p, "payment_status"), "past_due");
+        json_decref(p);
+    }
+    json_t *p =
+        derived_of("{\"customer\":{\"id\":\"cus_1\"},\"subscriptions\":[],\"invoices\":["
+                   "{\"status\":\"open\",\"due_date\":1780000000}]}",
+                   "usd", true);
+    assert_string_equal(json_text_of(p, "payment_status"), "none");
+    assert_string_equal(json_text_of(p, "mrr"), "0.00");
+    assert_true(json_is_false(json_object_get(p, "in_scope")));
     json_decref(p);
 }
 
@@ -572,6 +615,7 @@ int main(void)
         cmocka_unit_test(amounts_in_other_currencies_only_give_no_mrr),
         cmocka_unit_test(who_pays_nothing_or_is_deleted_has_zero),
         cmocka_unit_test(an_overdue_invoice_is_past_due_and_metadata_names_the_company),
+        cmocka_unit_test(an_invoice_of_a_subscription_outside_does_not_count),
         cmocka_unit_test(a_scope_is_of_products_or_lookup_keys),
         cmocka_unit_test(the_default_mapping_is_sound),
         cmocka_unit_test(quotas_stay_under_the_limit_in_any_window),
