@@ -105,9 +105,11 @@ static int check_note_missed(struct check_job *j, const struct record_list *refs
     const struct object_type *root = scope_object(j->conn);
     bool list = root != NULL && strcmp(j->conn->scope_kind, "list") == 0;
     params_text(p, list ? root->name : "");
-    /* A fetch that began two seconds after the change has certainly seen it. */
+    /* A fetch that began two seconds after the change has certainly seen it. One that began in
+     * those two seconds may not have: it is done again, but tells nothing of deliveries. */
     if (store_query(j->w->app->store,
-                    "SELECT t.o, t.id, (extract(epoch FROM min(t.at)) * 1000)::bigint"
+                    "SELECT t.o, t.id, (extract(epoch FROM min(t.at)) * 1000)::bigint,"
+                    "   bool_or(s.record_id IS NULL OR t.at IS NULL OR s.fetched_at < t.at)"
                     " FROM unnest($2::text[], $3::text[],"
                     "     $4::timestamptz[]) AS t (o, id, at)"
                     " LEFT JOIN psync.record_seen s ON s.connection_id = $1"
@@ -124,7 +126,7 @@ static int check_note_missed(struct check_job *j, const struct record_list *refs
         if (check_remember(j, rows_text(r, i, 0), rows_text(r, i, 1), at_ms, err) != 0) {
             return -1;
         }
-        j->missed += at_ms <= j->started_at_ms - DELIVERY_GRACE_MS;
+        j->missed += rows_bool(r, i, 3) && at_ms <= j->started_at_ms - DELIVERY_GRACE_MS;
         /* Until it is fetched the queue alone knows of it, and the queue may be lost. */
         if (at_ms > 0 && at_ms < j->applied_to_ms) {
             j->applied_to_ms = at_ms;
@@ -322,7 +324,8 @@ static struct unit_end check_failed(struct check_job *j, const struct unit *u,
                            .exchange = &j->fetch.exchange,
                            .started_at_ms = j->started_at_ms,
                            .worker = j->w->app->worker,
-                           .meters = j->w->app->meters};
+                           .meters = j->w->app->meters,
+                           .log = j->w->app->log};
     if (save_failure(j->w->app->store, &job, why, &plan, &err) != 0) {
         log_warn(j->w->app->log, "check.log", "cannot log a failed check: %s", err.msg);
     }
