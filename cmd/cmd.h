@@ -119,6 +119,8 @@ void typo_try(struct typo *t, const char *candidate);
 
 /* ---- help (help.c) ---- */
 void help_all(void);
+/** What there is to begin with, on stderr. */
+void help_brief(void);
 void help_verb(const struct verb *v);
 /** Help on a topic or a family ("connection"). False when there is no such thing. */
 bool help_topic(const char *name);
@@ -195,6 +197,9 @@ void table_free(struct table *t);
 /** What is said when Ctrl-C ends the watching: "run 12 goes on". Empty = nothing. */
 void cmd_on_interrupt(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
+/** The first row with a label before each value; a column that is empty, or whose name is NULL,
+ * has no line. */
+void print_labelled(const struct rows *r, const char *const *names, int n);
 /** One JSON value as a line. */
 void print_json_object(const json_t *j);
 /** The changes of a preview (core/preview.h), at most so many customers. */

@@ -135,16 +135,27 @@ static void print_verb(const struct verb *v)
     print_wrapped(left, 36, v->summary, true);
 }
 
+static const char opening[] =
+    "pivotal-sync mirrors HubSpot and Stripe into PostgreSQL, and says why a record is\n"
+    "missing or stale.\n\nTry:\n"
+    "  pivotal-sync up --demo          everything here, with simulated accounts\n"
+    "  pivotal-sync status             how the connections are\n"
+    "  pivotal-sync diagnose           what is wrong, and what mends it\n"
+    "  pivotal-sync log --errors-only  what went wrong, and why\n";
+
+void help_brief(void)
+{
+    fprintf(stderr,
+            "%s  pivotal-sync help               every command and topic\n"
+            "  pivotal-sync help run-now       one of them, with examples\n",
+            opening);
+}
+
 void help_all(void)
 {
     enum { WIDTH = 34, LINES = 100 };
     output_pager(NULL, LINES);
-    printf("pivotal-sync mirrors HubSpot and Stripe into PostgreSQL, and says why a record is\n"
-           "missing or stale.\n\nTry:\n"
-           "  pivotal-sync up --demo          everything here, with simulated accounts\n"
-           "  pivotal-sync status             how the connections are\n"
-           "  pivotal-sync diagnose           what is wrong, and what mends it\n"
-           "  pivotal-sync log --errors-only  what went wrong, and why\n\nCommands:\n");
+    printf("%s\nCommands:\n", opening);
     for (const struct verb *v = verbs; v->words != NULL; v++) {
         if (v->summary != NULL) {
             print_verb(v);

@@ -130,6 +130,16 @@ void print_wrapped(const char *name, int indent, const char *text, bool wrap_alw
     print_rest(indent, text, wrap_always);
 }
 
+void print_labelled(const struct rows *r, const char *const *names, int n)
+{
+    enum { INDENT = 13 };
+    for (int k = 0; k < n; k++) {
+        if (names[k] != NULL && rows_len(r, 0, k) > 0) {
+            print_wrapped(names[k], INDENT, rows_text(r, 0, k), false);
+        }
+    }
+}
+
 /* ---- fields of --json a,b ---- */
 
 struct fields {

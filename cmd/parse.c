@@ -87,7 +87,10 @@ static int distance(const char *a, const char *b)
 
 void typo_begin(struct typo *t, const char *typed)
 {
-    *t = (struct typo){.typed = typed, .distance = strlen(typed) < 5 ? 3 : 4};
+    *t = (struct typo){.typed = typed,
+                       .distance = strlen(typed) < 5   ? 2
+                                   : strlen(typed) < 8 ? 3
+                                                       : 4};
 }
 
 void typo_try(struct typo *t, const char *candidate)
@@ -383,10 +386,13 @@ int parse_words(struct cmd *c, char *const *words, int n)
 {
     int used = 0;
     bool help = n > 0 && strcmp(words[0], "help") == 0;
-    if (n == 0 || (help && n == 1) || strcmp(words[0], "--help") == 0 ||
-        strcmp(words[0], "-h") == 0) {
+    if (n == 0) {
+        help_brief();
+        return EXIT_USAGE;
+    }
+    if ((help && n == 1) || strcmp(words[0], "--help") == 0 || strcmp(words[0], "-h") == 0) {
         help_all();
-        return n == 0 ? EXIT_USAGE : EXIT_OK;
+        return EXIT_OK;
     }
     if (help) {
         return parse_help(words + 1, n - 1);

@@ -210,9 +210,10 @@ static int configure_webhooks(struct up *up, struct err *err)
                    rows_text(r, 0, 0));
     (void)snprintf(url, sizeof url, "%s/_sim/webhooks/config", up->sim_hubspot);
     json_auto_t *body =
-        json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:[s]}, s:f}", "hubspot", "url", hubspot,
+        json_pack("{s:{s:s, s:s, s:s}, s:{s:s, s:[s], s:s}, s:f}", "hubspot", "url", hubspot,
                   "client_secret", SIM_HUBSPOT_SECRET, "app_id", "1160452", "stripe", "url",
-                  stripe, "secrets", SIM_STRIPE_HOOK, "retry_factor", 0.001);
+                  stripe, "secrets", SIM_STRIPE_HOOK, "api_version",
+                  config_text(up->config, SETTING_STRIPE_API_VERSION), "retry_factor", 0.001);
     return up_call(up, url, body, NULL, err);
 }
 

@@ -79,10 +79,24 @@ static const char *text_of(const json_t *object, const char *key)
     return text != NULL ? text : "";
 }
 
+/* 2026-11-30T20:24:17.505825+00:00, as PostgreSQL has it in JSON, as it is elsewhere. */
+static const char *moment(const char *json_time, char out[40])
+{
+    const char *zone = strlen(json_time) > 19 ? strpbrk(json_time + 19, "+-Z") : NULL;
+    int zone_bytes = zone == NULL ? 0 : (int)strlen(zone);
+    if (zone_bytes == 6 && strcmp(zone + 3, ":00") == 0) {
+        zone_bytes = 3;
+    }
+    snprintf(out, 40, "%.10s %.8s%.*s", json_time, strlen(json_time) > 19 ? json_time + 11 : "",
+             zone_bytes, zone != NULL ? zone : "");
+    return out;
+}
+
 static void print_field(const json_t *f)
 {
     const json_t *value = json_object_get(f, "value");
-    char *text = json_is_string(value)
+    char *text = json_is_null(value) ? strdup("-")
+                 : json_is_string(value)
                      ? strdup(json_string_value(value))
                      : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     size_t i;
@@ -91,16 +105,15 @@ static void print_field(const json_t *f)
            json_is_true(json_object_get(f, "edited_by_hand")) ? "   (edited by hand)" : "");
     free(text);
     if (text_of(f, "provider")[0] != '\0') {
-        char line[512];
-        snprintf(line, sizeof line,
-                 "%s, %s, %s %s, changed there %.19s, written here %.19s%s%s, "
-                 "mapping v%lld",
+        char line[512], there[40], here[40];
+        bool told = text_of(f, "source_updated_at")[0] != '\0';
+        snprintf(line, sizeof line, "%s, %s, %s %s, %s%s%swritten here %s%s%s, mapping v%lld",
                  text_of(f, "provider"), text_of(f, "source_property"),
                  text_of(f, "object_type"), text_of(f, "record_id"),
-                 text_of(f, "source_updated_at")[0] != '\0' ? text_of(f, "source_updated_at")
-                                                            : "(unknown)",
-                 text_of(f, "written_at"), text_of(f, "trigger")[0] != '\0' ? " by " : "",
-                 text_of(f, "trigger"),
+                 told ? "changed there " : "",
+                 told ? moment(text_of(f, "source_updated_at"), there) : "", told ? ", " : "",
+                 moment(text_of(f, "written_at"), here),
+                 text_of(f, "trigger")[0] != '\0' ? " by " : "", text_of(f, "trigger"),
                  (long long)json_integer_value(json_object_get(f, "mapping_version")));
         print_wrapped("", 23, line, false);
     }
@@ -116,6 +129,57 @@ static void print_field(const json_t *f)
                                       : "-");
         free(theirs);
     }
+}
+
+/* "2 x price_1, coupon c": what one subscription is made of. */
+static void subscription_parts(const json_t *sub, struct buf *out)
+{
+    size_t i;
+    const json_t *each;
+    json_array_foreach(json_object_get(sub, "items"), i, each)
+    {
+        (void)buf_printf(out, "%s%s x %s", i > 0 ? ", " : ": ", text_of(each, "quantity"),
+                         text_of(each, "price"));
+    }
+    json_array_foreach(json_object_get(sub, "discounts"), i, each)
+    {
+        const char *coupon = text_of(each, "coupon");
+        (void)buf_printf(
+            out, ", coupon %s%s%s%s", coupon[0] != '\0' ? coupon : text_of(each, "discount"),
+            text_of(each, "left_out")[0] != '\0' ? " (left out: " : "",
+            text_of(each, "left_out"), text_of(each, "left_out")[0] != '\0' ? ")" : "");
+    }
+}
+
+/* What a provider's amounts are made of; what has another form is printed as it is. */
+static void print_inputs(const json_t *inputs)
+{
+    size_t i;
+    const json_t *sub;
+    const json_t *subs = json_object_get(inputs, "subscriptions");
+    struct buf line;
+    if (!json_is_array(subs)) {
+        char *text = json_dumps(inputs, JSON_COMPACT | JSON_REAL_PRECISION(15));
+        print_wrapped("  made from", 12, text != NULL ? text : "", false);
+        free(text);
+        return;
+    }
+    if (json_array_size(subs) == 0) {
+        printf("  MRR            0: no subscription inside what is mirrored\n");
+        return;
+    }
+    buf_init(&line, 8192);
+    json_array_foreach(subs, i, sub)
+    {
+        buf_clear(&line);
+        (void)buf_printf(&line, "%s %s a month in minor units, %s %s",
+                         text_of(sub, "monthly")[0] != '\0' ? text_of(sub, "monthly") : "0",
+                         text_of(sub, "currency"), text_of(sub, "status"),
+                         text_of(sub, "subscription"));
+        subscription_parts(sub, &line);
+        print_wrapped(i == 0 ? "  MRR" : "", 17, buf_text(&line), false);
+    }
+    buf_release(&line);
 }
 
 static void print_customer(const json_t *customer)
@@ -134,16 +198,12 @@ static void print_customer(const json_t *customer)
     json_array_foreach(json_object_get(customer, "links"), i, each)
     {
         const json_t *inputs = json_object_get(each, "inputs");
-        char *text = json_is_object(inputs)
-                         ? json_dumps(inputs, JSON_COMPACT | JSON_REAL_PRECISION(15))
-                         : NULL;
         printf("%s %s %s, linked by %s%s%s\n", text_of(each, "provider"),
                text_of(each, "object_type"), text_of(each, "record_id"), text_of(each, "how"),
                text_of(each, "linked_by")[0] != '\0' ? " of " : "", text_of(each, "linked_by"));
-        if (text != NULL) {
-            print_wrapped("  made from", 12, text, false);
+        if (json_is_object(inputs)) {
+            print_inputs(inputs);
         }
-        free(text);
     }
 }
 

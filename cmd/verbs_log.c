@@ -313,7 +313,8 @@ static const char show_sql[] =
     "     NOT NULL THEN jsonb_build_object('method', b.method, 'url', b.url, 'status',"
     "     b.status, 'headers', b.headers, 'body', b.body, 'truncated', b.truncated,"
     "     'redactions', b.redactions) END) ELSE '{}' END)::text,"
-    " l.error_code, l.error_message, l.object_type, l.record_id, l.status, l.trigger,"
+    " l.error_code, l.error_message, l.object_type, l.record_id, l.status,"
+    " l.trigger || coalesce(' (' || nullif(l.actor, '') || ')', ''),"
     " l.provider_request_id, l.http_status, l.endpoint, b.body, l.provider,"
     " date_trunc('second', l.started_at)::text, l.duration_ms, l.queue_wait_ms,"
     " coalesce(l.customer_id::text, ''), coalesce(l.run_id::text, ''), l.attempt_no,"
@@ -323,6 +324,8 @@ static const char show_sql[] =
     "  FROM (SELECT * FROM psync_bi.sync_log x WHERE x.connection_id = l.connection_id"
     "    AND x.object_type = l.object_type AND x.record_id = l.record_id"
     "    ORDER BY x.attempt_id DESC LIMIT 6) h)"
+    ", l.retry_of::text, (SELECT a.resolved_by::text FROM psync.attempt a"
+    "   WHERE a.attempt_id = l.attempt_id)"
     " FROM psync_bi.sync_log l LEFT JOIN psync.attempt_body b USING (attempt_id)"
     " WHERE l.attempt_id = $1::bigint";
 
@@ -348,6 +351,8 @@ enum show_column {
     SHOW_NEXT,
     SHOW_RESOLVED,
     SHOW_HISTORY,
+    SHOW_REPEATS,
+    SHOW_RESOLVED_BY,
 };
 
 static void show_print(const struct cmd *c, const struct rows *r)
@@ -370,7 +375,9 @@ static void show_print(const struct cmd *c, const struct rows *r)
         show_part("What to do", info->user_action);
     }
     if (rows_bool(r, 0, SHOW_RESOLVED)) {
-        show_part("Resolved", "a later attempt at it succeeded");
+        snprintf(line, sizeof line, "by attempt %s, a later try that succeeded",
+                 rows_text(r, 0, SHOW_RESOLVED_BY));
+        show_part("Resolved", line);
     } else if (rows_len(r, 0, SHOW_NEXT) > 0) {
         snprintf(line, sizeof line, "%s, by itself", rows_text(r, 0, SHOW_NEXT));
         show_part("Next try", line);
@@ -380,6 +387,10 @@ static void show_print(const struct cmd *c, const struct rows *r)
         snprintf(line, sizeof line, "%spivotal-sync retry %s --wait",
                  info->retry == RETRY_AFTER_FIX ? "once that is mended: " : "", c->args[0]);
         show_part("Retry", line);
+    }
+    if (rows_len(r, 0, SHOW_REPEATS) > 0) {
+        snprintf(line, sizeof line, "attempt %s", rows_text(r, 0, SHOW_REPEATS));
+        show_part("Repeats", line);
     }
     if (rows_len(r, 0, SHOW_HISTORY) > 0) {
         show_part("Attempts", rows_text(r, 0, SHOW_HISTORY));
@@ -396,11 +407,16 @@ static void show_print(const struct cmd *c, const struct rows *r)
                  rows_text(r, 0, SHOW_REQUEST));
         show_part("Request", line);
     }
-    if (cmd_has(c, "body")) {
+    if (rows_len(r, 0, SHOW_BODY) == 0) {
+        show_part("Response body",
+                  info == NULL || info->severity == SEVERITY_SKIPPED
+                      ? "none is kept of what went well"
+                      : "none: there was no answer, or each record keeps its own part");
+    } else if (cmd_has(c, "body")) {
         printf("Response body\n");
         print_safe(rows_text(r, 0, SHOW_BODY));
         putchar('\n');
-    } else if (rows_len(r, 0, SHOW_BODY) > 0) {
+    } else {
         snprintf(line, sizeof line, "%zu bytes, shown by --body", rows_len(r, 0, SHOW_BODY));
         show_part("Response body", line);
     }

@@ -172,19 +172,9 @@ int verb_run_list(struct cmd *c, struct err *err)
         NULL, err);
 }
 
-static void run_print(const struct rows *r)
-{
-    static const char *const names[] = {
-        "",        "Run",     "Status",   "Started by", "Queued",   "Started", "Ended",
-        "Records", "Outcome", "Archived", "Calls",      "Open now", "Error"};
-    for (int k = 1; k < (int)COUNT_OF(names); k++) {
-        if (rows_len(r, 0, k) > 0) {
-            printf("%-12s", names[k]);
-            print_safe(rows_text(r, 0, k));
-            putchar('\n');
-        }
-    }
-}
+static const char *const run_names[] = {
+    NULL,       "Run",     "Status",  "Started by", "Queued", "Started",  "Ended",
+    "Expected", "Records", "Outcome", "Archived",   "Calls",  "Open now", "Error"};
 
 static const char run_sql[] =
     "SELECT to_jsonb(h)::text, h.run_id || ', ' || h.kind || ' of ' || h.provider,"
@@ -192,7 +182,11 @@ static const char run_sql[] =
     " coalesce(nullif(h.requested_by, '') || ', ', '') || h.trigger,"
     " date_trunc('second', h.queued_at)::text, date_trunc('second', h.started_at)::text,"
     " date_trunc('second', h.finished_at) || ', ' || round(h.seconds) || ' s',"
-    " h.seen || coalesce(' of ' || nullif(h.expected, -1), '') || ' seen',"
+    " nullif(h.expected, -1) || ' in what is mirrored',"
+    " h.seen || ' seen' || coalesce((SELECT ': ' || string_agg(object_type || ' ' || seen,"
+    "   ', ') FROM (SELECT object_type, sum(seen) AS seen FROM psync.run_chunk k"
+    "     WHERE k.run_id = h.run_id GROUP BY 1 HAVING sum(seen) > 0 ORDER BY 2 DESC, 1) k), "
+    "''),"
     " h.created || ' new, ' || h.updated || ' updated, ' || h.unchanged || ' unchanged, '"
     "   || h.skipped || ' skipped, ' || h.failed || ' failed',"
     " nullif(h.archived, 0)::text,"
@@ -232,8 +226,8 @@ int verb_run_show(struct cmd *c, struct err *err)
         printf("%s\n", rows_text(r, 0, 0));
         return code;
     }
-    run_print(r);
-    if (strstr(rows_text(r, 0, 8), " 0 failed") == NULL) {
+    print_labelled(r, run_names, (int)COUNT_OF(run_names));
+    if (strstr(rows_text(r, 0, 9), " 0 failed") == NULL) {
         say("Next: pivotal-sync log --run %lld --errors-only", (long long)run_id);
     }
     return code;
@@ -419,7 +413,30 @@ static int retry_rows(struct cmd *c, const struct rows *r, bool only_count, int6
     return 0;
 }
 
-/* Records whose newest attempt failed and may be tried again. */
+/* What was asked for is a result when nothing is done. */
+static void retry_say(const struct cmd *c, bool dry_run, int64_t put, int64_t left_out,
+                      int64_t attempts)
+{
+    char text[200];
+    int n = snprintf(text, sizeof text, "%s %lld record%s (%lld attempt%s).",
+                     dry_run ? "Would retry" : "Retrying", (long long)put, put == 1 ? "" : "s",
+                     (long long)attempts, attempts == 1 ? "" : "s");
+    if (left_out > 0 && n > 0) {
+        snprintf(text + n, sizeof text - (size_t)n,
+                 " %lld left out: they cannot be retried as things are.", (long long)left_out);
+    }
+    if (c->form != OUT_TABLE) {
+        printf("{\"records\":%lld,\"attempts\":%lld,\"left_out\":%lld,\"dry_run\":%s}\n",
+               (long long)put, (long long)attempts, (long long)left_out,
+               dry_run ? "true" : "false");
+    } else if (dry_run) {
+        printf("%s\n", text);
+    } else {
+        say("%s", text);
+    }
+}
+
+/* Records whose newest attempt ended in an error and may be tried again. */
 static int retry_failed(struct cmd *c, struct err *err)
 {
     const char *since = cmd_option(c, "since");
@@ -435,14 +452,17 @@ static int retry_failed(struct cmd *c, struct err *err)
     params_text(p, cmd_workspace(c));
     if (store_query(
             c->app->store,
-            "SELECT DISTINCT ON (a.connection_id, a.object_type, a.record_id) a.attempt_id"
+            "SELECT DISTINCT ON (a.connection_id, a.object_type, a.record_id) a.attempt_id,"
+            "   count(*) OVER ()"
             " FROM psync.attempt a JOIN psync.connection USING (connection_id)"
             "   JOIN psync.workspace w USING (workspace_id)"
+            "   JOIN psync.error_type e ON e.code = a.error_code"
             " WHERE a.record_id IS NOT NULL AND a.resolved_by IS NULL"
             "   AND a.status IN ('failed', 'partial', 'retrying')"
             "   AND a.attempt_id > psync.attempt_floor(now()"
             "     - make_interval(secs => $1::bigint / 1000.0))"
-            "   AND ($2::text IS NULL OR a.error_code = $2)"
+            "   AND CASE WHEN $2::text IS NULL THEN e.severity = 'error'"
+            "     ELSE a.error_code = $2 END"
             "   AND ($3::text IS NULL OR w.name = $3)"
             " ORDER BY a.connection_id, a.object_type, a.record_id, a.attempt_id DESC",
             p, &r, err) != 0) {
@@ -461,12 +481,7 @@ static int retry_failed(struct cmd *c, struct err *err)
     if (!dry_run && retry_rows(c, r, false, &put, &left_out, err) != 0) {
         return -1;
     }
-    if (c->form != OUT_TABLE) {
-        printf("{\"records\":%lld,\"left_out\":%lld,\"dry_run\":%s}\n", (long long)put,
-               (long long)left_out, dry_run ? "true" : "false");
-    }
-    say("%s %lld records. %lld left out: they cannot be retried as things are.",
-        dry_run ? "Would retry" : "Retrying", (long long)put, (long long)left_out);
+    retry_say(c, dry_run, put, left_out, rows_count(r) > 0 ? rows_int(r, 0, 1) : 0);
     return EXIT_OK;
 }
 

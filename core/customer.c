@@ -14,6 +14,7 @@ static const char *const customer_sql =
     "    p.written_at, 'trigger', (SELECT a.trigger FROM psync.attempt a"
     "      WHERE a.connection_id = p.connection_id AND a.object_type = p.object_type"
     "      AND a.record_id = p.record_id AND a.finished_at >= p.written_at"
+    "      AND a.started_at <= p.written_at"
     "      ORDER BY a.attempt_id LIMIT 1), 'also_fed_by', (SELECT jsonb_agg(jsonb_build_object("
     "      'provider', on_.provider, 'object_type', o.object_type, 'record_id', o.record_id,"
     "      'source_property', o.source_property, 'value', ol.applied -> f.key, 'written_at',"

@@ -55,22 +55,23 @@ static bool check_banner(const struct connection *c, struct findings *out)
 /* ---- 2: the two clocks ---- */
 
 struct clocks {
-    char incremental[16], full[16], last_incremental[40], last_full[40], run_code[48],
+    char incremental[16], full[16], last_incremental[80], last_full[80], run_code[48],
         hook_code[48], hook_text[300]; /* of what sends deliveries, when it was found off */
     int64_t bad_signatures, probe_missed, run_id;
 };
 
-static int clocks_read(struct app *app, const struct connection *c, struct clocks *out,
-                       struct err *err)
+static int clocks_read(struct app *app, const struct connection *c, bool utc,
+                       struct clocks *out, struct err *err)
 {
     CLEANUP(params_freep) struct params *p = params_new();
     CLEANUP(rows_freep) struct rows *r = NULL;
     params_int(p, c->connection_id);
+    params_bool(p, utc);
     if (store_query(
             app->store,
             "SELECT s.incremental_health, s.full_health,"
-            "   coalesce(date_trunc('minute', s.last_incremental_at)::text, 'never'),"
-            "   coalesce(date_trunc('minute', s.last_full_success_at)::text, 'never'),"
+            "   coalesce(psync.local_text(s.last_incremental_at, z.tz), 'never'),"
+            "   coalesce(psync.local_text(s.last_full_success_at, z.tz), 'never'),"
             "   s.probe_missed, coalesce(r.run_id, 0), coalesce(r.error_code, ''),"
             "   (SELECT count(*) FROM psync.webhook_event e"
             "     WHERE e.provider = s.provider AND e.verdict LIKE 'wh\\_signature%'"
@@ -78,7 +79,10 @@ static int clocks_read(struct app *app, const struct connection *c, struct clock
             "       AND e.event_no > psync.attempt_floor(now() - interval '1 day')"
             "       AND e.received_at > coalesce(s.last_delivery_at, '-infinity')),"
             "   coalesce(h.error_code, ''), coalesce(h.error_message, '')"
-            " FROM psync_bi.connection_status s LEFT JOIN LATERAL ("
+            " FROM psync_bi.connection_status s"
+            " CROSS JOIN LATERAL (SELECT CASE WHEN $2 THEN 'UTC' ELSE w.tz END AS tz"
+            "   FROM psync.workspace w WHERE w.workspace_id = s.workspace_id) z"
+            " LEFT JOIN LATERAL ("
             "   SELECT run_id, error_code FROM psync.run WHERE connection_id = $1"
             "     AND status IN ('failed', 'partial') ORDER BY run_id DESC LIMIT 1) r ON true"
             " LEFT JOIN LATERAL ("
@@ -213,6 +217,7 @@ static int check_log(struct app *app, const struct connection *c, struct finding
     if (store_query(
             app->store,
             "SELECT l.error_code, count(DISTINCT (l.object_type, l.record_id)),"
+            "   count(*) OVER (),"
             "   max(l.attempt_id)::text, max(l.error_message)"
             " FROM psync_bi.sync_log l WHERE l.connection_id = $1"
             "   AND l.severity = 'error' AND NOT l.resolved"
@@ -223,7 +228,7 @@ static int check_log(struct app *app, const struct connection *c, struct finding
             "       AND b.status <> 'interrupted' AND b.error_code NOT IN"
             "         ('connection_paused', 'quota_reserved'))"
             "   AND l.started_at > now() - interval '2 days'"
-            " GROUP BY 1 ORDER BY 2 DESC LIMIT 5",
+            " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1",
             p, &r, err) != 0) {
         return -1;
     }
@@ -233,11 +238,16 @@ static int check_log(struct app *app, const struct connection *c, struct finding
     }
     enum error_type type = error_type_find(rows_text(r, 0, 0));
     const struct error_info *info = error_info(type);
-    snprintf(command, sizeof command, "pivotal-sync show %s", rows_text(r, 0, 2));
-    findings_cause(out, type, check, NULL, command,
-                   "%s: %s records (%s); %d kinds of errors in all",
-                   info != NULL ? info->title : rows_text(r, 0, 0), rows_text(r, 0, 1),
-                   rows_text(r, 0, 3), rows_count(r));
+    int64_t records = rows_int(r, 0, 1), kinds = rows_int(r, 0, 2);
+    char others[60] = "";
+    if (kinds > 1) {
+        snprintf(others, sizeof others, "; %lld other kind%s of errors", (long long)kinds - 1,
+                 kinds == 2 ? "" : "s");
+    }
+    snprintf(command, sizeof command, "pivotal-sync show %s", rows_text(r, 0, 3));
+    findings_cause(out, type, check, NULL, command, "%s: %lld record%s (%s)%s",
+                   info != NULL ? info->title : rows_text(r, 0, 0), (long long)records,
+                   records == 1 ? "" : "s", rows_text(r, 0, 4), others);
     return 0;
 }
 
@@ -282,7 +292,7 @@ int diagnose_connection(struct app *app, const struct connection *c, int64_t cus
         return 0;
     }
     bool probed = clocks_probe(app, c, wait_ms);
-    if (clocks_read(app, c, &k, err) != 0) {
+    if (clocks_read(app, c, out->utc, &k, err) != 0) {
         return -1;
     }
     if (!check_incremental(c, &k, probed, out) || !check_full(c, &k, out)) {

@@ -25,6 +25,7 @@ enum { FINDINGS_MAX = 48 };
 struct findings {
     struct finding items[FINDINGS_MAX];
     int count;
+    bool utc; /* the caller's wish: times in UTC, not in the zone of the workspace */
 };
 
 /** Add a line. Past FINDINGS_MAX the last one is overwritten. */

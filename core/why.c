@@ -267,10 +267,13 @@ static int why_waiting(struct why *w, struct err *err)
                        at.attempts, at.reason[0] != '\0' ? at.reason : "no reason is kept");
     } else if (w->conn->paused || missing) {
         bool paused = w->conn->paused;
-        snprintf(w->command, sizeof w->command,
-                 paused ? "pivotal-sync connection resume %s -w %s"
-                        : "pivotal-sync queue list %s -w %s",
-                 w->conn->provider->name, w->conn->workspace);
+        if (paused) {
+            snprintf(w->command, sizeof w->command, "pivotal-sync connection resume %s -w %s",
+                     w->conn->provider->name, w->conn->workspace);
+        } else {
+            snprintf(w->command, sizeof w->command, "pivotal-sync queue list --state %s",
+                     at.state);
+        }
         findings_cause(w->out, ET_NONE, check,
                        paused ? "Resume the connection; the job then runs by itself."
                               : "It runs by itself when its turn comes.",
@@ -294,12 +297,15 @@ static int why_last_attempt(struct why *w, struct err *err)
     params_int(p, w->conn->connection_id);
     params_text(p, w->object->name);
     params_text(p, w->id);
-    if (store_query(
-            w->app->store,
-            "SELECT attempt_id::text, status, error_code, error_message, started_at::text"
-            " FROM psync.attempt WHERE connection_id = $1 AND object_type = $2"
-            "   AND record_id = $3 ORDER BY attempt_id DESC LIMIT 1",
-            p, &r, err) != 0) {
+    params_bool(p, w->out->utc);
+    if (store_query(w->app->store,
+                    "SELECT a.attempt_id::text, a.status, a.error_code, a.error_message,"
+                    "   psync.local_text(a.started_at, CASE WHEN $4 THEN 'UTC' ELSE w.tz END)"
+                    " FROM psync.attempt a JOIN psync.connection c USING (connection_id)"
+                    "   JOIN psync.workspace w USING (workspace_id)"
+                    " WHERE a.connection_id = $1 AND a.object_type = $2 AND a.record_id = $3"
+                    " ORDER BY a.attempt_id DESC LIMIT 1",
+                    p, &r, err) != 0) {
         return -1;
     }
     const struct error_info *info =
@@ -378,6 +384,7 @@ static int why_load(struct why *w, struct err *err)
     params_text(p, w->object->name);
     params_text(p, w->id);
     params_bytea(p, w->there ? w->live.records[0].hash : NULL, RECORD_HASH_BYTES);
+    params_bool(p, w->out->utc);
     rows_free(w->known);
     w->known = NULL;
     return store_query(
@@ -386,8 +393,10 @@ static int why_load(struct why *w, struct err *err)
         "   s.state, s.reason_code, coalesce(l.customer_id, 0),"
         "   CASE WHEN c.archived_at IS NOT NULL"
         "     THEN coalesce(c.archived_why, 'archived') END,"
-        "   coalesce(c.fields @> l.applied, false), s.fetched_at::text"
-        " FROM psync.record_seen s"
+        "   coalesce(c.fields @> l.applied, false),"
+        "   psync.local_text(s.fetched_at, CASE WHEN $5 THEN 'UTC' ELSE z.tz END)"
+        " FROM psync.record_seen s JOIN psync.connection n USING (connection_id)"
+        " JOIN psync.workspace z USING (workspace_id)"
         " LEFT JOIN psync.record r USING (connection_id, object_type, record_id)"
         " LEFT JOIN psync.record_link l USING (connection_id, object_type, record_id)"
         " LEFT JOIN psync.customer c ON c.customer_id = l.customer_id"

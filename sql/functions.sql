@@ -46,6 +46,12 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
   SELECT CASE jsonb_typeof(v) WHEN 'string' THEN v #>> '{}' WHEN 'object' THEN v ->> 'id' END
 $$;
 
+-- For people: a moment in a zone, which it names.
+CREATE OR REPLACE FUNCTION psync.local_text(at timestamptz, tz text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT to_char(at AT TIME ZONE tz, 'YYYY-MM-DD HH24:MI:SS ') || tz
+$$;
+
 -- ---------------------------------------------------------------- one writer a root
 
 -- Held to the end of the transaction by whoever works out what derives from these roots. Two

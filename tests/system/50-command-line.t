@@ -26,7 +26,8 @@ exits(2, 'no such command', 'resink', 'stripe', 'cus_1');
 like exits(2, 'a mistyped command', 'statsu'), qr/did you mean 'status'/, 'with a suggestion';
 exits(2, 'a word is missing', 'resync', 'stripe');
 exits(2, 'an unknown option', 'status', '--colour');
-exits(2, 'an unknown form', 'log', '-o', 'yaml');
+unlike exits(2, 'an unknown form', 'log', '-o', 'yaml'), qr/did you mean/, 'far from any that is';
+like exits(2, 'no word at all'), qr/up --demo.*pivotal-sync help/s, 'what there is to begin with';
 exits(2, 'an unknown time', 'log', '--since', 'yesterday');
 exits(3, 'an unknown workspace', 'run-now', 'stripe', '-w', 'nobody');
 exits(3, 'no such connection', 'run-now', 'stripe');
@@ -172,6 +173,50 @@ like exits(0, 'show for people', 'show', $failed->{attempt_id}), qr/What to do/,
     'show says what to do';
 like exits(0, 'show of what is never retried', 'show', $skipped->{attempt_id}),
     qr/^Retry +never/m, 'show says so';
+
+# ---- what people read ----
+my ($run) = @{$rig->cmd_json('run', 'list', 'hubspot', '-n', '1')};
+like exits(0, 'run show', 'run', 'show', $run->{run_id}),
+    qr/^Expected +8 in what is mirrored\nRecords +\d+ seen: company 8/m, 'counts by type';
+my $connection = exits(0, 'connection show', 'connection', 'show', 'hubspot');
+like $connection, qr/^Mirrored +list 42 .*8 members$/m, 'connection show: what is mirrored';
+like $connection, qr/^Credential +token of /m, 'its credential';
+unlike $connection, qr/[{}]|\bnull\b/, 'in words';
+my ($paying) = grep { ($_->{mrr} // 0) > 0 } @{$rig->cmd_json('customer', 'list')};
+my $customer = exits(0, 'customer show', 'customer', 'show', $paying->{customer_id});
+like $customer, qr/^  MRR +\d/m, 'customer show: what the MRR is made of';
+like $customer, qr/ \d\S* [a-z]{3} a month in minor units, \w+ sub_\w+: \d+ x \w+/,
+    'subscription by subscription';
+like $customer, qr/written here \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00/, 'and when it was written';
+
+# ---- diagnose and why ----
+exits(2, 'diagnose of a customer that is no number', 'diagnose', '--customer', 'acme');
+exits(3, 'diagnose of a customer that is not there', 'diagnose', '--customer', '99999');
+{
+    my ($code, $out) = $rig->cmd('diagnose', '-o', 'json');
+    my $found = json->decode($out);
+    is_deeply [sort keys %{{map { $_->{provider} => 1 } @$found}}], [qw(hubspot stripe)],
+        'diagnose of everything is one array, each line with its provider';
+    ($code, $out) = $rig->cmd('why', 'hubspot', $members[0], '-o', 'jsonl');
+    is_deeply [grep { !exists json->decode($_)->{check} } split /\n/, $out], [], 'why: -o jsonl';
+    $rig->must('workspace', 'set', 'acme', '--tz', 'Asia/Tokyo');
+    like(($rig->cmd('diagnose', 'stripe'))[1], qr/\d\d:\d\d:\d\d Asia\/Tokyo/,
+        'diagnose: times in the zone of the workspace');
+    like(($rig->cmd('diagnose', 'stripe', '--utc'))[1], qr/\d\d:\d\d:\d\d UTC/, '--utc: in UTC');
+    like(($rig->cmd('why', 'hubspot', $members[0]))[1], qr/\d\d:\d\d:\d\d Asia\/Tokyo/, 'why: so too');
+    $rig->must('workspace', 'set', 'acme', '--tz', 'UTC');
+}
+my $new = $rig->sim_hubspot(POST => 'companies', {lists => ['42'], notify => JSON::PP::false,
+    properties => {name => 'New', domain => 'new.example'}})->{id};
+$rig->must('queue', 'pause');
+$rig->must('resync', 'hubspot', $new);
+my ($waits) = grep { $_->{verdict} eq 'cause' }
+    @{json->decode(($rig->cmd('why', 'hubspot', $new, '-o', 'json'))[1])};
+like $waits->{text}, qr/^It is waiting in the lane interactive/, 'why: what only waits';
+my (undef, @command) = split ' ', $waits->{command};
+like exits(0, 'the command that it names', @command), qr/\Q$new\E/, 'which shows it';
+$rig->must('queue', 'resume');
+wait_for('it is done', 20, sub { $rig->idle });
 
 # ---- a run with record errors, and a connection to be reauthorized ----
 $rig->sim_hubspot(PATCH => "companies/$members[2]",

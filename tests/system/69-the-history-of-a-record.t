@@ -79,7 +79,9 @@ is $rig->value("select count(distinct resolved_by) || ' ' || min(resolved_by) fr
 is $rig->value("select fail_count || state from psync_bi.record_health where record_id = '$id'"),
     '0in_sync', 'the record is well';
 $shown = $rig->must('show', $first->{attempt_id});
-like $shown, qr/^Resolved\s+a later attempt at it succeeded/m, 'show of the first says so';
+like $shown, qr/^Resolved\s+by attempt $rows[0]{attempt_id},/m, 'show of the first says so';
+like $rig->must('show', $rows[0]{attempt_id}), qr/^Repeats\s+attempt $rows[1]{attempt_id}$/m,
+    'and that of the last names what it repeated';
 unlike $shown, qr/^(?:Retry|Next try)/m, 'and offers no other try';
 my ($attempts) = $shown =~ /^Attempts\s+(.*?)^\S/ms;
 $attempts =~ s/\s+/ /g;
