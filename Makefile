@@ -254,6 +254,9 @@ docs: all
 	@for part in settings errors commands; do \
 	    build/bin/pivotal-sync reference $$part > docs/$$part.md.new && mv docs/$$part.md.new docs/$$part.md; \
 	done
+	@tests/tools/with-services sh -c 'export PIVOTAL_SYNC_DATABASE_URL="$$PIVOTAL_SYNC_TEST_DATABASE_URL"; \
+	    build/bin/pivotal-sync migrate >&2 && build/bin/pivotal-sync reference sql > docs/sql.md.new && \
+	    mv docs/sql.md.new docs/sql.md'
 
 # Manual pages and completion scripts, from the same tables.
 man: build/man/.made
@@ -282,7 +285,7 @@ help:
 	@echo '             bench-report: docs/performance.md from the last one'
 	@echo 'check        lint, then all tests under ASan and UBSan'
 	@echo 'deps         install what the build needs; deps-test: and the tests'
-	@echo 'docs         docs/settings.md, errors.md and commands.md from the tables in the source'
+	@echo 'docs         docs/settings.md, errors.md, commands.md and sql.md from the tables in the source'
 	@echo 'man          manual pages into build/man, completion scripts into build/completions'
 	@echo 'install      programs, units, manual pages and completion scripts into DESTDIR/PREFIX'
 	@echo 'deb          the Debian package, into build/deb'

@@ -44,6 +44,9 @@ is $rig->value(q{select coalesce(string_agg(relname || '.' || attname, ' '), '')
     where relnamespace = 'psync_bi'::regnamespace
     and col_description(attrelid, attnum) is null}), '', 'and every column of every view';
 
+is $rig->must('reference', 'sql'), slurp("$root/docs/sql.md"), 'docs/sql.md says the same'
+    or diag 'run `make docs`';
+
 # ---- the role ----
 sub as_reader {
     my ($sql) = @_;
