@@ -29,7 +29,8 @@ const struct config_row config_rows[SETTING_COUNT] = {
          .type = TYPE_URLS,
          .flags = FLAG_FILE | FLAG_BARE_ENV,
          .programs = CONFIG_ALL,
-         .choices = "redis|unix|rediss|redis+sentinel|redis+cluster",
+         .choices =
+             "redis|unix|rediss|redis+sentinel|rediss+sentinel|redis+cluster|rediss+cluster",
          .hole = "URL[,URL]",
          .help =
              "Redis; of several, shard i begins on URL i mod n; sentinels or cluster nodes"},

@@ -85,7 +85,7 @@ struct queue_object {
 
 struct queue_options {
     /* redis://[:password@]host:port/db, unix:///path: shard i begins on i mod n;
-     * redis+sentinel://, redis+cluster:// (queue_redis_url.c). */
+     * redis[s]+sentinel://, redis[s]+cluster:// (queue_redis_url.c). */
     const char *const *urls;
     int url_count;
     int shards;

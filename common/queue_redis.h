@@ -98,6 +98,7 @@ struct redis_url {
     char user[128], password[512];
     char db[8];
     char primary[64]; /* of a sentinel: the name under which it knows the primary */
+    char sentinel_user[128], sentinel_password[512]; /* "" = those of the primary, or none */
 };
 int redis_url_parse(const char *text, struct redis_url *out, struct err *err) MUST_USE;
 /** Is TLS in this build? */

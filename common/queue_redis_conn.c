@@ -488,14 +488,17 @@ static void on_told(redisAsyncContext *ac, void *reply_v, void *arg)
     conn_move(c);
 }
 
-/* Most sentinels have no password and refuse ours, which is that of the primary; the question
- * tells whether it matters. */
+/* Most sentinels have no password and refuse ours, which is that of the primary unless they
+ * have one of their own; the question tells whether it matters. */
 static void ask_sentinel(struct conn *c)
 {
-    if (c->url.user[0] != '\0') {
-        (void)redisAsyncCommand(c->ac, NULL, NULL, "AUTH %s %s", c->url.user, c->url.password);
-    } else if (c->url.password[0] != '\0') {
-        (void)redisAsyncCommand(c->ac, NULL, NULL, "AUTH %s", c->url.password);
+    bool own = c->url.sentinel_password[0] != '\0';
+    const char *user = own ? c->url.sentinel_user : c->url.user;
+    const char *password = own ? c->url.sentinel_password : c->url.password;
+    if (user[0] != '\0') {
+        (void)redisAsyncCommand(c->ac, NULL, NULL, "AUTH %s %s", user, password);
+    } else if (password[0] != '\0') {
+        (void)redisAsyncCommand(c->ac, NULL, NULL, "AUTH %s", password);
     }
     (void)redisAsyncCommand(c->ac, on_told, NULL, "SENTINEL get-master-addr-by-name %s",
                             c->url.primary);

@@ -1,8 +1,9 @@
 /* Addresses of Redis: redis[s]://[[user]:password@]host[:port][/db][?ca=FILE],
  * unix://[[user]:password@]/path
- * [?db=N], redis+sentinel://[[user]:password@]host[:port]/primary[/db] and
- * redis+cluster://[[user]: password@]host[:port]. User and password, which may be
- * percent-encoded, are those of Redis. */
+ * [?db=N], redis[s]+sentinel://[[user]:password@]host[:port]/primary[/db]
+ * [?sentinel_user=U&sentinel_password=P&ca=FILE] and
+ * redis[s]+cluster://[[user]:password@]host[:port][?ca=FILE]. User and password, which may be
+ * percent-encoded, are those of Redis; sentinels may have others. */
 #include "common/queue_redis.h"
 
 #include <ctype.h>
@@ -56,6 +57,19 @@ static bool is_digits(const char *s)
     return s[0] != '\0' && strspn(s, "0123456789") == strlen(s);
 }
 
+/* The value of a name in "...?a=1&b=2"; out stays as it is when there is none. */
+static int query_value(const char *rest, const char *name, char *out, size_t out_bytes)
+{
+    size_t n = strlen(name);
+    for (const char *at = strchr(rest, '?'); at != NULL; at = strchr(at + 1, '&')) {
+        if (strncmp(at + 1, name, n) == 0 && at[1 + n] == '=') {
+            const char *value = at + n + 2;
+            return decode(value, strcspn(value, "&"), out, out_bytes);
+        }
+    }
+    return 0;
+}
+
 /* /primary[/db] of a sentinel. */
 static int parse_primary(const char *rest, struct redis_url *out)
 {
@@ -102,12 +116,15 @@ static int parse_host(const char *at, struct redis_url *out)
     if (!is_digits(out->port) || strtol(out->port, NULL, 10) > 65535) {
         return -1;
     }
-    if (out->kind == REDIS_SENTINEL) {
-        return parse_primary(rest, out);
-    }
-    const char *ca = out->tls ? strstr(rest, "?ca=") : NULL;
-    if (ca != NULL && copy(ca + 4, strcspn(ca + 4, "&"), out->ca, sizeof out->ca) != 0) {
+    if (out->tls && query_value(rest, "ca", out->ca, sizeof out->ca) != 0) {
         return -1;
+    }
+    if (out->kind == REDIS_SENTINEL) {
+        return query_value(rest, "sentinel_user", out->sentinel_user,
+                           sizeof out->sentinel_user) |
+               query_value(rest, "sentinel_password", out->sentinel_password,
+                           sizeof out->sentinel_password) |
+               parse_primary(rest, out);
     }
     if (rest[0] == '/' && rest[1] != '\0' && rest[1] != '?') {
         size_t m = strcspn(rest + 1, "/?");
@@ -124,14 +141,10 @@ static int parse_path(const char *at, struct redis_url *out)
     if (at[0] != '/' || copy(at, n, out->host, sizeof out->host) != 0) {
         return -1;
     }
-    const char *db = strstr(at + n, "db=");
-    if (db != NULL) {
-        size_t m = strcspn(db + 3, "&");
-        if (copy(db + 3, m, out->db, sizeof out->db) != 0 || !is_digits(out->db)) {
-            return -1;
-        }
+    if (query_value(at + n, "db", out->db, sizeof out->db) != 0) {
+        return -1;
     }
-    return 0;
+    return out->db[0] == '\0' || is_digits(out->db) ? 0 : -1;
 }
 
 int redis_url_parse(const char *text, struct redis_url *out, struct err *err)
@@ -144,7 +157,9 @@ int redis_url_parse(const char *text, struct redis_url *out, struct err *err)
                    {"rediss://", REDIS_PLAIN, false},
                    {"unix://", REDIS_PLAIN, true},
                    {"redis+sentinel://", REDIS_SENTINEL, false},
-                   {"redis+cluster://", REDIS_CLUSTER, false}};
+                   {"rediss+sentinel://", REDIS_SENTINEL, false},
+                   {"redis+cluster://", REDIS_CLUSTER, false},
+                   {"rediss+cluster://", REDIS_CLUSTER, false}};
     memset(out, 0, sizeof *out);
     const char *at = NULL;
     for (size_t i = 0; i < COUNT_OF(schemes); i++) {
@@ -153,22 +168,22 @@ int redis_url_parse(const char *text, struct redis_url *out, struct err *err)
             at = text + n;
             out->kind = schemes[i].kind;
             out->is_unix = schemes[i].is_unix;
-            out->tls = strncmp(text, "rediss:", 7) == 0;
+            out->tls = strncmp(text, "rediss", 6) == 0;
         }
     }
     if (at == NULL) {
         /* The rest of it may hold a password. */
         err_set(err, ERR_CONFIG,
                 "REDIS_URL begins with '%.*s': allowed are redis://, rediss://, unix://, "
-                "redis+sentinel:// and redis+cluster://",
+                "redis+sentinel://, rediss+sentinel://, redis+cluster:// and "
+                "rediss+cluster://",
                 (int)strcspn(text, ":"), text);
         return -1;
     }
     if (out->tls && !redis_tls_here()) {
-        err_set(
-            err, ERR_CONFIG,
-            "REDIS_URL says rediss://, and this build has hiredis without TLS (before 1.0): "
-            "name a tunnel with redis:// or unix:// (docs/operations.md)");
+        err_set(err, ERR_CONFIG,
+                "REDIS_URL says rediss, and this build has hiredis without TLS (before 1.0): "
+                "name a tunnel with redis:// or unix:// (docs/operations.md)");
         return -1;
     }
     int rc = 0;

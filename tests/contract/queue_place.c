@@ -368,6 +368,32 @@ static void sentinels_of_one_primary_are_one_home(void **state)
     assert_int_equal(redis_url_parse("redis+sentinel://s1:26379", &urls[0], &err), -1);
 }
 
+static void sentinels_may_have_a_password_of_their_own(void **state)
+{
+    (void)state;
+    struct redis_url url;
+    struct err err = {0};
+    assert_int_equal(redis_url_parse("redis+sentinel://ann:p@s1/a/2?sentinel_user=bob"
+                                     "&sentinel_password=q%26%3f",
+                                     &url, &err),
+                     0);
+    assert_string_equal(url.user, "ann");
+    assert_string_equal(url.password, "p");
+    assert_string_equal(url.primary, "a");
+    assert_string_equal(url.db, "2");
+    assert_string_equal(url.sentinel_user, "bob");
+    assert_string_equal(url.sentinel_password, "q&?");
+    assert_int_equal(redis_url_parse("redis+sentinel://s1/a?x=1", &url, &err), 0);
+    assert_string_equal(url.sentinel_password, "");
+    int tls = redis_tls_here() ? 0 : -1;
+    assert_int_equal(redis_url_parse("rediss+sentinel://s1/a?ca=/x", &url, &err), tls);
+    assert_int_equal(redis_url_parse("rediss+cluster://n1:1?ca=/x", &url, &err), tls);
+    if (tls == 0) {
+        assert_true(url.tls);
+        assert_string_equal(url.ca, "/x");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +406,7 @@ int main(void)
         cmocka_unit_test(a_put_that_no_replica_has_is_not_acknowledged),
         cmocka_unit_test(answers_say_where_a_shard_is),
         cmocka_unit_test(sentinels_of_one_primary_are_one_home),
+        cmocka_unit_test(sentinels_may_have_a_password_of_their_own),
     };
     return cmocka_run_group_tests_name("queue_place", tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# Three sentinels, a primary and its replica: the primary is killed while deliveries come and a
-# full sync runs. The programs find the new one by themselves; every row ends equal. First with
+# Three sentinels, a primary and its replica, with a password of their own each, and with TLS where
+# this build can: the primary is killed while deliveries come and a full sync runs. The programs find the new one by themselves; every row ends equal. First with
 # what Redis promises by itself, in the long form then with REDIS_WAIT_REPLICAS: what was answered
 # 200 is on the replica, at the price of 503 until there is one again.
 use strict;
@@ -11,15 +11,39 @@ use Chaos;
 use Psync;
 use Redises;
 use Test::More;
+use Tls;
 use Time::HiRes qw(sleep time);
 
 my $rounds = Chaos::long_form() ? 8 : 1;
-my $redises = Redises->new;
-my $url = $redises->with_sentinels;
+my $tls = Tls::to_redis();
+my $redises = Redises->new(tls => $tls);
+my $url = $redises->with_sentinels(password => 'sesame', sentinel_password => 'open');
 my $chaos = Chaos->new(settings => {REDIS_URL => $url, REDIS_WAIT_REPLICAS => 0}, workers => 1,
     sim => ['--companies', 100, '--list-members', 80, '--contacts', 100, '--customers', 40]);
 my $rig = $chaos->rig;
 $rig->sim(POST => 'faults', {provider => $_, hold_ms => 30, times => -1}) for qw(hubspot stripe);
+note('sentinels, primary and replica ' . ($tls ? 'with TLS' : 'without TLS: this build cannot'));
+
+# ---- who has no password, or not the right one, gets nothing ----
+for my $case (['of the sentinels', qr/sentinel.*NOAUTH|sentinel.*refuses us/, qr/[?&]sentinel_password=open/],
+    ['of the primary', qr/NOAUTH|refuses us/, qr/:sesame(?=\@)/]) {
+    my ($whose, $says, $what) = @$case;
+    my ($first) = split /,/, $url;
+    $first =~ s/$what/$what =~ m{sesame} ? '' : '?x=1'/e;
+    my ($code, $out, $err) = Psync::run_argv({$rig->environment(REDIS_URL => $first)}, undef,
+        Psync::bin() . '/pivotal-sync', 'queue', 'stats');
+    is($code, 8, "without the password $whose");
+    like($err, $says, 'which is said');
+    unlike("$out$err", qr/sesame|open/, 'and none is');
+}
+if ($tls) {
+    my ($first) = split /,/, $url;
+    my $stranger = $first =~ s{ca\.crt}{stranger.crt}r;
+    my ($code, $out, $err) = Psync::run_argv({$rig->environment(REDIS_URL => $stranger)}, undef,
+        Psync::bin() . '/pivotal-sync', 'queue', 'stats');
+    is($code, 8, 'sentinels of another CA are refused');
+    like($err, qr/certificate|TLS/, 'which is said');
+}
 
 my ($c, $primary) = (undef, 'a');
 for my $round (1 .. $rounds) {

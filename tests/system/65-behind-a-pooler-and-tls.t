@@ -11,6 +11,7 @@ use Chaos;
 use Psync;
 use Redises;
 use Test::More;
+use Tls;
 
 my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin';
 plan skip_all => 'no pgbouncer (Debian: apt-get install pgbouncer)' unless $pgbouncer;
@@ -19,12 +20,6 @@ plan skip_all => 'no pgbouncer (Debian: apt-get install pgbouncer)' unless $pgbo
 my $tls = tempdir('psync-tls-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 chmod 0711, $tls;
 
-sub openssl {
-    my ($code, $out, $err) = Psync::run_argv(undef, undef, 'openssl', @_);
-    BAIL_OUT("openssl @_: $err") if $code != 0;
-    return;
-}
-
 sub text_to {
     my ($path, $text) = @_;
     open my $f, '>', $path or die "'$path': $!";
@@ -32,18 +27,11 @@ sub text_to {
     close $f or die "'$path': $!";
     return;
 }
-openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', 2,
-    '-subj', "/CN=$_", '-keyout', "$tls/$_.key", '-out', "$tls/$_.crt") for qw(ca stranger);
-openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=localhost',
-    '-keyout', "$tls/server.key", '-out', "$tls/server.csr");
-text_to("$tls/names", "subjectAltName=DNS:localhost\n");
-openssl('x509', '-req', '-in', "$tls/server.csr", '-CA', "$tls/ca.crt", '-CAkey', "$tls/ca.key",
-    '-CAcreateserial', '-days', 2, '-extfile', "$tls/names", '-out', "$tls/server.crt");
+Tls::make($tls, 'DNS:localhost');
 my @postgres = $> == 0 ? (getpwnam 'postgres')[2, 3] : ($>, $));
 system 'cp', "$tls/server.key", "$tls/pg.key";
 chmod 0600, "$tls/pg.key";
 chown @postgres[0, 1], "$tls/pg.key" if $> == 0;
-chmod 0644, glob "$tls/*.crt";
 
 # ---- the servers ----
 my %port = map { $_ => Redises::free_port() } qw(postgres pgbouncer redis tunnel);
@@ -72,12 +60,12 @@ sub start_pgbouncer {
 }
 
 # Where hiredis has no TLS, the tunnel of docs/operations.md.
-my ($code, $out, $said) = Psync::run_argv({%ENV,
-    PIVOTAL_SYNC_REDIS_URL => "rediss://localhost:$port{redis}"},
-    undef, Psync::bin() . '/pivotal-sync', 'queue', 'stats');
-my $tunnel = $code == 10;
+my $tunnel = !Tls::to_redis();
 my $redis_url = "rediss://:sesame\@localhost:$port{redis}/0?ca=$tls/ca.crt";
 if ($tunnel) {
+    my (undef, undef, $said) = Psync::run_argv({%ENV,
+        PIVOTAL_SYNC_REDIS_URL => "rediss://localhost:$port{redis}"},
+        undef, Psync::bin() . '/pivotal-sync', 'queue', 'stats');
     like($said, qr/tunnel/, 'a build without TLS to Redis says what does it');
     text_to("$tls/stunnel.conf", <<"END");
 foreground = yes
@@ -134,7 +122,7 @@ is($rig->value("select count(*) from psync.attempt where status = 'failed' and e
 # ---- the contract of the store, through it ----
 # Of the same build as the programs.
 my $contract = ($ENV{TESTS_BUILT} // Psync::root() . '/build/release/tests') . '/contract/store';
-($code, $out) = Psync::run_argv({%ENV, CMOCKA_MESSAGE_OUTPUT => 'TAP',
+my ($code, $out) = Psync::run_argv({%ENV, CMOCKA_MESSAGE_OUTPUT => 'TAP',
     PIVOTAL_SYNC_TEST_DATABASE_URL => $rig->{settings}{DATABASE_URL}}, undef, $contract);
 is($code, 0, 'the contract of the store holds behind it') or diag($out);
 
