@@ -89,7 +89,7 @@ const struct config_row config_rows[SETTING_COUNT] = {
     [SETTING_ADMIN_PUBLIC_URL] = {.name = "ADMIN_PUBLIC_URL",
                                   .type = TYPE_URL,
                                   .flags = FLAG_NO_SLASH,
-                                  .programs = CONFIG_CMD | CONFIG_ADMIN,
+                                  .programs = CONFIG_CMD | CONFIG_SCHEDULER | CONFIG_ADMIN,
                                   .choices = HTTP,
                                   .hole = "URL",
                                   .help = "the admin page as browsers reach it (OAuth comes "
@@ -126,6 +126,14 @@ const struct config_row config_rows[SETTING_COUNT] = {
                                 .help = "one socket a program in this folder, or HOST:PORT of "
                                         "its own for each program (a worker's processes take "
                                         "the next ports), or off"},
+    [SETTING_ALERT_WEBHOOK_URL] = {.name = "ALERT_WEBHOOK_URL",
+                                   .type = TYPE_URL,
+                                   .flags = FLAG_SECRET,
+                                   .programs = CONFIG_SCHEDULER,
+                                   .choices = HTTP,
+                                   .hole = "URL",
+                                   .help = "told (Slack's form) when a connection needs a "
+                                           "person, goes stale or recovers"},
     [SETTING_TRUSTED_PROXIES] = {.name = "TRUSTED_PROXIES",
                                  .type = TYPE_LIST,
                                  .programs = CONFIG_GATEWAY | CONFIG_ADMIN,

@@ -33,6 +33,7 @@ static const struct duty duties[] = {
     {"partitions", 3600000, trim_partitions},
     {"sample", 60000, trim_sample},
     {"figures", 5000, figures_read},
+    {"alerts", 5000, alert_tell},
 };
 
 struct duty_arg {
@@ -92,8 +93,8 @@ int main(int argc, char **argv)
         return code;
     }
     proc_protect_memory();
-    if (uv_loop_init(&loop) != 0 || app_open(&e.app, "scheduler", &loop, config,
-                                             APP_STORE | APP_QUEUE | APP_SEAL, &err) != 0) {
+    if (uv_loop_init(&loop) != 0 ||
+        app_open(&e.app, "scheduler", &loop, config, APP_ALL, &err) != 0) {
         fprintf(stderr, "pivotal-sync-scheduler: %s\n", err.msg);
         return 10;
     }

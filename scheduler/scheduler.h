@@ -27,6 +27,7 @@ int reap_poison(struct scheduler *s, struct err *err);        /* reap.c: what wa
 int reap_receipts(struct scheduler *s, struct err *err); /* reap.c: receipts to webhook_event */
 int trim_partitions(struct scheduler *s, struct err *err); /* trim.c */
 int trim_sample(struct scheduler *s, struct err *err);     /* trim.c: gauges once a minute */
+int alert_tell(struct scheduler *s, struct err *err);      /* alert.c: ALERT_WEBHOOK_URL */
 int figures_read(struct scheduler *s, struct err *err);    /* figures.c: metrics */
 
 /** The metrics and, where METRICS_LISTEN says, their listener. NULL with err set. */

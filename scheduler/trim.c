@@ -14,6 +14,8 @@ int trim_partitions(struct scheduler *s, struct err *err)
     return store_query(s->app->store,
                        "WITH o AS (DELETE FROM psync.occurrence"
                        "   WHERE due_at < now() - make_interval(days => $1::int)),"
+                       " a AS (DELETE FROM psync.alert"
+                       "   WHERE at < now() - make_interval(days => $1::int)),"
                        " n AS (DELETE FROM psync.oauth_state WHERE expires_at < now()),"
                        /* what a sign-in that nobody ended left behind */
                        " u AS (DELETE FROM psync.connection c WHERE account_id = ''"
