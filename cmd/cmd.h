@@ -275,6 +275,7 @@ int verb_queue_drain(struct cmd *c, struct err *err);
 int verb_audit(struct cmd *c, struct err *err);
 int verb_check_config(struct cmd *c, struct err *err);
 int verb_doctor(struct cmd *c, struct err *err);
+int verb_health(struct cmd *c, struct err *err);
 int verb_support_bundle(struct cmd *c, struct err *err);
 int verb_completion(struct cmd *c, struct err *err);
 int verb_complete(struct cmd *c, struct err *err);

@@ -674,6 +674,13 @@ const struct verb verbs[] = {
              "{url}, it fetches that and answers as the gateway did.",
      .options = doctor_options,
      .run = verb_doctor},
+    {.words = "health",
+     .args = "",
+     .summary = "are the programs of this machine or container ready? for health checks",
+     .examples = "pivotal-sync health",
+     .more = "Asks where METRICS_LISTEN says: every program of its folder, or the one at its "
+             "port. Exit 0 when all are ready, 8 when one is not or nobody answers.",
+     .run = verb_health},
     {.words = "check-config",
      .args = "[FILE]",
      .summary = "every problem of the settings at once",

@@ -6,6 +6,7 @@ use warnings;
 
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
+use JSON::PP;
 use Test::More;
 
 my $root = abs_path(dirname(__FILE__) . '/../..');
@@ -37,6 +38,25 @@ is "@lost", '', 'every link leads to a file';
 
 ok index(slurp('docs/scaling.md'), scalar `tests/tools/scaling-model`) > 0,
     'the table of docs/scaling.md is what the model computes';
+
+my $made_with = slurp('THIRD_PARTY.md');
+my $parts = `deploy/sbom $bin/pivotal-sync $bin/pivotal-sync-admin 2>/dev/null`;
+for my $component (eval { @{JSON::PP->new->decode($parts)->{components}} }) {
+    next unless grep { $_->{name} eq 'direct' && $_->{value} eq 'yes' } @{$component->{properties}};
+    my $name = $component->{name} =~ s/(?:t64)?$//r =~ s/^libhiredis\K.*//r =~ s/^libcurl4\K.*//r;
+    like $made_with, qr/\(\Q$name\E\)/, "THIRD_PARTY.md names $component->{name}";
+}
+
+my $operations = slurp('docs/operations.md');
+my @alerts = slurp('deploy/prometheus/pivotal-sync.rules.yml')
+    =~ /- alert: (\w+)\n(?:(?!\s+- alert).*\n)*?\s+runbook: (\S+)/g;
+while (my ($alert, $runbook) = splice @alerts, 0, 2) {
+    is $runbook, 'docs/operations.md#' . lc $alert, "$alert says where its runbook is";
+    like $operations, qr/^#### \Q$alert\E\n(?:.+\n){2}/m, 'and there it is';
+}
+my @all = slurp('deploy/prometheus/pivotal-sync.rules.yml') =~ /- alert: (\w+)/g;
+my @runbooks = $operations =~ /^#### (PivotalSync\w+)/mg;
+is "@runbooks", "@all", 'each alert has one, and each runbook an alert';
 
 my %described = map { dirname($_) => 1 } glob('*/DESIGN.md');
 my @silent = grep { !$described{$_} } qw(admin cmd common core provider scheduler sql tests webhook-gw worker);

@@ -74,8 +74,47 @@ SKIP: {
     my $folder = tempdir(CLEANUP => 1);
     copy('docker-compose.yml', $folder) or die;
     copy('deploy/env.example', "$folder/.env") or die;
-    my $said = `cd $folder && $tool config --quiet 2>&1`;
+    my $profiles = join ' ', map { "--profile $_" } qw(demo tls monitoring);
+    my $said = `cd $folder && $tool $profiles config --quiet 2>&1`;
     is $said . ($? >> 8), '0', "$tool reads it with the example's settings";
+    my $whole = `cd $folder && $tool $profiles config 2>/dev/null`;
+    my ($services) = $whole =~ /^services:\n((?:  .*\n)+)/m;
+    my (undef, %service) = split /^  ([\w-]+):\n/m, $services;
+    for my $name (qw(postgres redis migrate webhook-gw scheduler worker admin demo proxy prometheus grafana)) {
+        ok $service{$name}, "there is a service $name";
+    }
+    for my $name (sort grep { $service{$_} =~ /^    image: pivotal-sync/m } keys %service) {
+        my $text = $service{$name};
+        like $text, qr/^    read_only: true$/m, "$name writes to no file system";
+        like $text, qr/^    cap_drop:\n    - ALL$/m, "$name has no capability";
+        like $text, qr/no-new-privileges:true/, "$name gains none";
+        next if $name =~ /^(?:demo|migrate)$/;    # ends by itself, or holds several
+        my ($words) = $text =~ /^      test:\n((?:      - .*\n)+)/m;
+        is join(' ', ($words // '') =~ /- (.*)/g), 'CMD pivotal-sync health',
+            "$name tells its health by itself";
+    }
+    my ($asked) = slurp('deploy/prometheus/prometheus.yml') =~ /names: \[(.*)\]/;
+    is join(' ', grep { !$service{$_} } split /, /, $asked), '', 'Prometheus asks services that are there';
+}
+my %used = map { $_ => 1 } $compose =~ /\$\{(\w+)/g;
+my %filled = map { $_ => 1 } slurp('deploy/env.example') =~ /^#?([A-Z_]+)=/mg;
+is join(' ', sort grep { !$filled{$_} } keys %used), '', 'what compose asks for is in env.example';
+is join(' ', sort grep { !$used{$_} } keys %filled), '', 'and nothing else is';
+is join(' ', grep { !-e } $compose =~ /"(\.\/[^:"]+):/g), '', 'what is mounted is there';
+my @stages = split /^(?=FROM )/m, slurp('Dockerfile');
+is join(' ', map { /(\S+)\n/ } grep { /^FROM \S+ AS (?:runtime|demo)/ && (/^USER (\S+)/mg)[-1] ne 'psync' } @stages),
+    '', 'no image runs as root';
+SKIP: {
+    skip 'promtool is not installed', 1 unless have('promtool');
+    my $said = `promtool check config deploy/prometheus/prometheus.yml 2>&1`;
+    is $?, 0, 'Prometheus reads its settings and the rules' or diag $said;
+}
+SKIP: {
+    skip 'caddy is not installed', 1 unless have('caddy');
+    local %ENV = (%ENV, WEBHOOK_DOMAIN => 'hooks.example.com', ADMIN_DOMAIN => 'admin.example.com',
+        WEBHOOK_UPSTREAM => 'webhook-gw:8480', ADMIN_UPSTREAM => 'admin:8481');
+    my $said = `caddy validate --config deploy/caddy/Caddyfile --adapter caddyfile 2>&1`;
+    is $?, 0, 'the proxy reads its settings' or diag $said;
 }
 
 # ---- Kubernetes ----
