@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # What docker-compose.yml puts around the programs, without containers: the proxy that speaks TLS in
-# front (Caddy, with the Caddyfile that is deployed), the health checks, and the login of Grafana.
+# front (Caddy, with the Caddyfile that is deployed), the health checks, and the login of Grafana;
+# and the figure by which Kubernetes adds workers.
 use strict;
 use warnings;
 use FindBin;
@@ -31,7 +32,6 @@ is($rows->[0]{said}, 'no answer', 'for nobody answers');
 $rig->start('webhook-gw');
 ($code, $rows) = health();
 is($code, 0, 'one that runs is, at its port of METRICS_LISTEN') or diag(explain $rows);
-$rig->redis('config', 'set', 'maxclients', 10);    # still there
 kill 'STOP', $rig->pid('webhook-gw');
 ($code, $rows) = health();
 is($code, 8, 'one that stands still is not');
@@ -54,6 +54,14 @@ $rig->stop('scheduler', 'KILL');
 is("$code " . join(' ', map { $_->{program} } grep { !$_->{ready} } @$rows),
     '8 pivotal-sync-scheduler', 'and the one that died is told');
 $rig->start('scheduler');
+
+# ---- what Kubernetes scales by is a series that there is ----
+my $scaler = do { local (@ARGV, $/) = "$root/deploy/kubernetes/worker.yaml"; <> };
+my ($metric, $label, $value) = $scaler =~ /name: (pivotal_sync_\w+)\n\s+selector: \{matchLabels: \{(\w+): (\w+)\}\}/;
+wait_for("the scheduler tells $metric of $value", 20, sub {
+    (Psync::run_argv(undef, undef, 'curl', '-s', '--unix-socket', "$folder/pivotal-sync-scheduler.sock",
+        'http://localhost/metrics'))[1] =~ /^$metric\{$label="$value"\} \d/m;
+});
 
 # ---- TLS in front ----
 SKIP: {
