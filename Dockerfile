@@ -14,6 +14,7 @@ RUN apt-get update -q && apt-get install -y -q --no-install-recommends \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin psync
 COPY --from=build /out/usr/bin/ /usr/bin/
+LABEL org.opencontainers.image.title=pivotal-sync org.opencontainers.image.licenses=Apache-2.0
 USER psync
 CMD ["pivotal-sync", "help"]
 

@@ -64,7 +64,7 @@ UNIT_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/unit/*.c))
 CONTRACT_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/contract/*.c))
 FUZZ_TARGETS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*.c))
 
-.PHONY: all man sim tests unit test run-tests chaos soak bench bench-report fuzz fuzz-targets lint lint-includes \
+.PHONY: all man sim tests unit test run-tests chaos soak bench scaling bench-report fuzz fuzz-targets lint lint-includes \
         lint-format lint-gcc lint-clang lint-cppcheck lint-tidy objects check format clean \
         help deps deps-test demo docs install deb sbom
 all: $(BINARIES) $(if $(call sources,tests/sim),$(SIM))
@@ -195,6 +195,11 @@ bench:
 	@deploy/deps bench
 	@$(MAKE) --no-print-directory $(JOBS) all $(B)/tests/bench/queue
 	@BIN=$(CURDIR)/$(BIN) tests/tools/bench
+# The first two lines of docs/scaling.md: 10 and 1,000 connections, beside what the model says.
+scaling:
+	@deploy/deps test
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BIN=$(CURDIR)/$(BIN) tests/tools/scaling-load
 # docs/performance.md from the rows of the last one.
 bench-report:
 	@tests/bench/report build/bench.tsv > docs/performance.md
@@ -283,6 +288,7 @@ help:
 	@echo 'fuzz         each fuzz target for FUZZ_S seconds (60)'
 	@echo 'bench        what it does in a second, beside goals and peers, one line a figure;'
 	@echo '             bench-report: docs/performance.md from the last one'
+	@echo 'scaling      10 and 1,000 connections for real, beside the model of docs/scaling.md'
 	@echo 'check        lint, then all tests under ASan and UBSan'
 	@echo 'deps         install what the build needs; deps-test: and the tests'
 	@echo 'docs         docs/settings.md, errors.md, commands.md and sql.md from the tables in the source'
