@@ -164,8 +164,8 @@ test:
 	@$(MAKE) --no-print-directory run-tests
 run-tests:
 	@for t in $(SYSTEM_TESTS); do test -x $$t || { echo "$$t is not executable"; exit 1; }; done
-	BIN=$(CURDIR)/$(BIN) TESTS_BUILT=$(CURDIR)/$(B)/tests tests/tools/tell-failures build/test.log \
-	    tests/tools/with-services $(PROVE) -j$(TEST_JOBS) \
+	BIN=$(CURDIR)/$(BIN) PIVOTAL_SYNC_TEST_BIN=$(CURDIR)/$(BIN) TESTS_BUILT=$(CURDIR)/$(B)/tests \
+	    tests/tools/tell-failures build/test.log tests/tools/with-services $(PROVE) -j$(TEST_JOBS) \
 	    --rules='seq=$(B)/tests/contract/*' --rules='par=**' \
 	    $(SYSTEM_TESTS) $(UNIT_TESTS) $(CONTRACT_TESTS)
 
@@ -174,7 +174,8 @@ CHAOS_TESTS := $(sort $(wildcard tests/system/45-hubspot-a-large-company.t tests
 chaos:
 	@deploy/deps test
 	@$(MAKE) --no-print-directory all tests
-	@BIN=$(CURDIR)/$(BIN) tests/tools/chaos $(B)/tests/contract/queue_model $(CHAOS_TESTS)
+	@BIN=$(CURDIR)/$(BIN) tests/tools/chaos $(addprefix $(B)/tests/contract/,queue_model nomem nomem_save) \
+	    $(CHAOS_TESTS)
 
 # Load for SOAK_S seconds, then every row compared; the same last line.
 soak:

@@ -1,8 +1,9 @@
 /* http_client.h on libcurl's multi interface, which http_curl_loop.c runs under libuv.
  *
  * What curl leaves to us: the deadline of the first byte, the cap on decoded bytes, looking at
- * the address before it is connected, and the end of a request that has no connection yet: curl
- * (7.88) looks at no deadline while one waits for another's.
+ * the address before it is connected, and the end of a request that has no connection yet (curl
+ * 7.88 looks at no deadline while one waits for another's) or that it forgot, timer and all,
+ * after an allocation that failed.
  *
  * Proxies from the environment are not used: behind one the connected address says nothing
  * about the host. */
@@ -44,6 +45,7 @@ struct transfer {
     bool body_began; /* what comes as header now is a trailer */
     bool too_large;
     bool refused_host;
+    bool ended;
     enum err_code ours; /* no fault of the other side: out of memory, bad URL */
     char error_text[CURL_ERROR_SIZE];
     struct transfer *prev, *next; /* in client->flying or client->idle (next only) */
@@ -209,6 +211,7 @@ static void transfer_end(struct transfer *t, enum http_fault fault, const char *
     if (fault != HTTP_OK) {
         (void)snprintf(resp->fault_text, sizeof resp->fault_text, "%s", text);
     }
+    t->ended = true;
     (void)uv_timer_stop(&t->first_byte);
     (void)curl_multi_remove_handle(c->curl.multi, t->easy);
     if (t->prev != NULL) {
@@ -308,7 +311,7 @@ static struct transfer *transfer_take(struct http_client *c)
         curl_easy_reset(t->easy);
         t->next = NULL;
         t->sent = t->answered = t->body_began = false;
-        t->too_large = t->refused_host = false;
+        t->too_large = t->refused_host = t->ended = false;
         t->ours = ERR_NONE;
         t->error_text[0] = '\0';
         wake_reset(&t->done);
@@ -450,9 +453,9 @@ static int transfer_wait(struct transfer *t, int64_t total_ms, struct err *err)
     if (total_ms <= 0) {
         return wake_wait(&t->done, INT64_MAX, err);
     }
-    if (wake_wait(&t->done, clock_mono_ms() + total_ms + TOTAL_GRACE_MS, err) != 0) {
+    if (wake_wait(&t->done, clock_mono_ms() + total_ms + TOTAL_GRACE_MS, NULL) != 0 &&
+        !t->ended) {
         char text[96];
-        err_clear(err);
         (void)snprintf(text, sizeof text, "%s within %lld ms",
                        t->sent ? "not answered" : "no connection became free",
                        (long long)total_ms);
@@ -567,10 +570,14 @@ int http_client_send(struct http_client *c, const struct http_request *req,
     t->resp = resp;
     t->answer_max_bytes = max_bytes;
     t->first_byte_timeout_ms = req->first_byte_timeout_ms;
-    if (req->url.failed || req->headers.failed || req->body.failed ||
-        transfer_prepare(t, req) != 0 || transfer_avoid_silent(t) != 0) {
-        err_set(err, ERR_INVALID, "request to '%s' is too large or cannot be built",
-                req->endpoint != NULL ? req->endpoint : "?");
+    const char *to = req->endpoint != NULL ? req->endpoint : "?";
+    if (req->url.failed || req->headers.failed || req->body.failed) {
+        err_set(err, ERR_INVALID, "request to '%s' is too large", to);
+        transfer_give_back(t);
+        return -1;
+    }
+    if (transfer_prepare(t, req) != 0 || transfer_avoid_silent(t) != 0) {
+        err_set(err, ERR_NOMEM, "out of memory for a request to '%s'", to);
         transfer_give_back(t);
         return -1;
     }
@@ -587,8 +594,7 @@ int http_client_send(struct http_client *c, const struct http_request *req,
     curl_loop_busy(&c->curl, true);
     int rc = transfer_wait(t, req->total_timeout_ms, err);
     if (rc == 0 && t->ours != ERR_NONE) {
-        err_set(err, t->ours, "request to '%s': %s",
-                req->endpoint != NULL ? req->endpoint : "?", resp->fault_text);
+        err_set(err, t->ours, "request to '%s': %s", to, resp->fault_text);
         rc = -1;
     }
     transfer_give_back(t);

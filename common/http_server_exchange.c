@@ -188,7 +188,8 @@ static int route_match(const char *pattern, const char *path, struct hole *holes
     return *path == '\0' ? count : -1;
 }
 
-/* The path, and behind it the decoded holes, in one piece of memory. */
+/* The path, and behind it the decoded holes, in one piece of memory. 0, or the status to refuse
+ * with. */
 static int keep_holes(struct http_exchange *x, const struct hole *holes, int count)
 {
     size_t path_len = strlen(x->path);
@@ -198,14 +199,14 @@ static int keep_holes(struct http_exchange *x, const struct hole *holes, int cou
     }
     char *all = malloc(bytes);
     if (all == NULL) {
-        return -1;
+        return MHD_HTTP_SERVICE_UNAVAILABLE;
     }
     memcpy(all, x->path, path_len + 1);
     char *at = all + path_len + 1;
     for (int i = 0; i < count; i++) {
         if (decode(holes[i].start, holes[i].len, false, at) != 0) {
             free(all);
-            return -1;
+            return MHD_HTTP_NOT_FOUND;
         }
         x->holes[i] = at;
         at += holes[i].len + 1;
@@ -238,11 +239,9 @@ static int route_find(struct http_exchange *x)
             continue;
         }
         if (method_fits(r->method, x->method)) {
-            if (count > 0 && keep_holes(x, holes, count) != 0) {
-                return MHD_HTTP_NOT_FOUND;
-            }
-            x->route = r;
-            return 0;
+            int status = count > 0 ? keep_holes(x, holes, count) : 0;
+            x->route = status == 0 ? r : NULL;
+            return status;
         }
         size_t at = strlen(allow);
         (void)snprintf(allow + at, sizeof allow - at, "%s%s", at > 0 ? ", " : "", r->method);

@@ -578,6 +578,7 @@ static void conn_attach(struct conn *c, redisAsyncContext *ac)
     }
     if (redisLibuvAttach(ac, c->loop) != REDIS_OK) {
         err_set(&err, ERR_NOMEM, "out of memory for a connection to Redis");
+        ac->ev.cleanup = NULL; /* the adapter set it before it had anything to clean up */
         conn_lost(c, false, &err);
         return;
     }

@@ -122,6 +122,10 @@ static int tables_text(struct buf *b, const struct queue_options *o, struct err 
             rc = -1;
         }
     }
+    if (rc == 0 && b->failed) {
+        err_set(err, ERR_NOMEM, "out of memory for the queue's tables");
+        rc = -1;
+    }
     return rc;
 }
 

@@ -38,7 +38,9 @@ struct store *store_new(uv_loop_t *loop, const struct store_options *o, struct e
     s->conn.info = PQconninfoParse(o->url, &message);
     if (s->conn.info == NULL) {
         /* libpq's sentence may quote the URL, password included. */
-        err_set(err, ERR_CONFIG, "the database URL cannot be read");
+        bool no_memory = message == NULL || strstr(message, "out of memory") != NULL;
+        err_set(err, no_memory ? ERR_NOMEM : ERR_CONFIG, "the database URL cannot be read%s",
+                no_memory ? ": out of memory" : "");
         PQfreemem(message);
         free(s);
         return NULL;

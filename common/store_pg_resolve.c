@@ -150,12 +150,12 @@ int pg_hosts_resolve(uv_loop_t *loop, const char *hosts, const char *ports,
             rc = -1;
         }
     }
-    /* A name nobody knows is fatal only when no other host is left. */
-    if (rc == 0 && out->host.bytes == NULL) {
+    if (rc == 0 && (out->host.failed || out->hostaddr.failed || out->port.failed)) {
+        err_set(err, ERR_NOMEM, "no room for the hosts of the database URL");
         rc = -1;
     }
-    if (rc == 0 && (out->host.failed || out->hostaddr.failed || out->port.failed)) {
-        err_set(err, ERR_CONFIG, "too many hosts in the database URL");
+    /* A name nobody knows is fatal only when no other host is left. */
+    if (rc == 0 && out->host.bytes == NULL) {
         rc = -1;
     }
     free(hosts_copy);

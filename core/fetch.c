@@ -94,6 +94,7 @@ static enum fetch_end fetch_ours(struct failure *why, enum error_type type,
                                  const struct err *err)
 {
     fetch_failure(why, type, err->msg);
+    why->retry_advice = err->code == ERR_NOMEM;
     return FETCH_FAILED;
 }
 

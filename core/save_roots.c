@@ -81,7 +81,8 @@ static void derive(const struct roots *r, struct root *root, json_t *bundle)
                                   json_true());
     }
     if (c->provider->derive(bundle, &policy, &root->properties, &notes, &err) != 0) {
-        root_fail(root, ET_UNEXPECTED_SHAPE, err.msg);
+        root_fail(root, err.code == ERR_NOMEM ? ET_INTERNAL_ERROR : ET_UNEXPECTED_SHAPE,
+                  err.msg);
         return;
     }
     root->notes = notes != NULL ? json_dumps(notes, JSON_COMPACT) : NULL;

@@ -7,7 +7,9 @@
 void save_fail(struct save_verdict *v, enum error_type type, const char *fmt, ...)
 {
     va_list ap;
-    v->failure = (struct failure){.type = type, .wait_ms = -1};
+    /* Of our own failures a save has only want of memory, which comes again by itself. */
+    v->failure = (struct failure){
+        .type = type, .wait_ms = -1, .retry_advice = type == ET_INTERNAL_ERROR};
     va_start(ap, fmt);
     (void)vsnprintf(v->failure.message, sizeof v->failure.message, fmt, ap);
     va_end(ap);

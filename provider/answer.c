@@ -57,6 +57,12 @@ void failure_set(struct failure *f, enum error_type type, const char *fmt, ...)
     }
 }
 
+void failure_no_memory(struct failure *f)
+{
+    failure_set(f, ET_INTERNAL_ERROR, "out of memory for an answer");
+    f->retry_advice = 1;
+}
+
 /* Copies text behind the n bytes that out holds: without credentials (Stripe repeats the key it
  * was sent in its 401, in full when it is malformed), control characters or half characters. */
 static void say(char *out, size_t cap, size_t n, struct slice text)

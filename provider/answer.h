@@ -11,6 +11,8 @@ void failure_init(struct failure *f, const struct http_response *r);
 /** Set the type and, where message is empty, a sentence of ours. */
 void failure_set(struct failure *f, enum error_type type, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+/** Out of memory for an answer: of our own failures the one that comes again by itself. */
+void failure_no_memory(struct failure *f);
 /** Copy the provider's sentence into message, without what looks like a credential and without
  * control characters; cut at the field's size, never inside a UTF-8 sequence. */
 void failure_say(struct failure *f, struct slice text);

@@ -185,7 +185,7 @@ int hubspot_read_facts(struct ask_state *s, const struct http_response *r, struc
     if (body == NULL)
         failure_set(why, ET_MALFORMED_BODY, "the answer is no JSON object");
     else if (facts == NULL)
-        failure_set(why, ET_INTERNAL_ERROR, "out of memory for an answer");
+        failure_no_memory(why);
     else if (d->call == HS_ACCOUNT)
         rc = read_account(body, facts, why);
     else if (d->call == HS_TOKEN)
@@ -197,7 +197,7 @@ int hubspot_read_facts(struct ask_state *s, const struct http_response *r, struc
     else
         rc = read_list(body, facts, why);
     if (rc < 0 && why->type == ET_NONE)
-        failure_set(why, ET_INTERNAL_ERROR, "out of memory for an answer");
+        failure_no_memory(why);
     json_decref(body);
     return rc;
 }

@@ -9,7 +9,7 @@
 
 int hs_fail_memory(struct failure *why)
 {
-    failure_set(why, ET_INTERNAL_ERROR, "out of memory for an answer");
+    failure_no_memory(why);
     return -1;
 }
 

@@ -246,7 +246,7 @@ static int read_list(const struct provider_conn *c, const struct ask *a, struct 
     if (needed != NULL && d->hooks->off != NULL && d->hooks->missing != NULL && names != NULL &&
         say(c, s, names) == 0)
         return 0;
-    failure_set(why, ET_INTERNAL_ERROR, "out of memory for an answer");
+    failure_no_memory(why);
     return -1;
 }
 
@@ -292,6 +292,6 @@ int hubspot_read_hooks(const struct provider_conn *c, const struct ask *a, struc
     }
     if (say(c, s, NULL) == 0)
         return 0;
-    failure_set(why, ET_INTERNAL_ERROR, "out of memory for an answer");
+    failure_no_memory(why);
     return -1;
 }

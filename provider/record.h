@@ -19,7 +19,8 @@ struct failure {
     char message[256];    /* the provider's sentence, redacted */
     char request_id[REQUEST_ID_MAX_BYTES]; /* HubSpot correlationId, Stripe Request-Id */
     char detail[256]; /* the scope, permission, property or parameter it names */
-    int retry_advice; /* the provider said: 1 = retry, -1 = do not; 0 = it did not say */
+    int retry_advice; /* the provider said: 1 = retry (also when there was no memory), -1 = do
+                         not; 0 = it did not say */
 };
 
 enum record_status {

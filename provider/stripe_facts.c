@@ -212,7 +212,7 @@ int stripe_read_facts(const struct provider_conn *c, const struct ask *a, struct
     if (body == NULL)
         failure_set(why, ET_MALFORMED_BODY, "the answer is no JSON object");
     else if (facts == NULL)
-        failure_set(why, ET_INTERNAL_ERROR, "out of memory for an answer");
+        failure_no_memory(why);
     else if (d->call == ST_ACCOUNT)
         rc = read_account(c, body, facts, why);
     else if (d->call == ST_TOKEN)
@@ -222,7 +222,7 @@ int stripe_read_facts(const struct provider_conn *c, const struct ask *a, struct
     else
         rc = put_endpoint(c, a, facts, body);
     if (rc < 0 && why->type == ET_NONE)
-        failure_set(why, ET_INTERNAL_ERROR, "out of memory for an answer");
+        failure_no_memory(why);
     json_decref(body);
     return rc;
 }

@@ -8,7 +8,7 @@
 
 static int fail_memory(struct failure *why)
 {
-    failure_set(why, ET_INTERNAL_ERROR, "out of memory for an answer");
+    failure_no_memory(why);
     return -1;
 }
 

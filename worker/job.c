@@ -135,6 +135,7 @@ enum fetch_end job_ours_failed(struct failure *why, const struct err *err)
 {
     fetch_failure(why, err->code == ERR_NOMEM ? ET_INTERNAL_ERROR : ET_DB_UNAVAILABLE,
                   err->msg);
+    why->retry_advice = err->code == ERR_NOMEM;
     return FETCH_FAILED;
 }
 

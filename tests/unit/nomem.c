@@ -1,6 +1,6 @@
-/* Memory that runs out at each allocation in turn: nothing crashes, nothing leaks, and what
- * fails says so. The allocator is wrapped here by defining its functions, which glibc allows.
- */
+/* Memory that runs out at each allocation in turn (tests/nomem.h): nothing crashes, nothing
+ * leaks, and what fails says so. */
+#include "tests/nomem.h"
 #include "common/config.h"
 #include "common/json.h"
 #include "common/log.h"
@@ -13,83 +13,9 @@
 #include "core/mapping.h"
 #include "tests/unit/provider_test.h"
 
-#include <errno.h>
-#include <openssl/crypto.h>
-
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
-#define WRAPPED 0 /* the sanitizer has its own allocator */
-#else
-#define WRAPPED 1
-#endif
-
-/* Volatile, because the compiler knows that malloc() looks at no variable of ours. */
-static volatile long fails_at; /* the n-th allocation from now fails; 0: none */
-static volatile long live;     /* allocations not yet freed */
-
-static bool UNUSED fails(void)
-{
-    if (fails_at > 0 && --fails_at == 0) {
-        errno = ENOMEM;
-        return true;
-    }
-    return false;
-}
-
-#if WRAPPED
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t m);
-void *__libc_realloc(void *p, size_t n);
-void __libc_free(void *p);
-
-void *malloc(size_t n)
-{
-    void *p = fails() ? NULL : __libc_malloc(n);
-    live += p != NULL;
-    return p;
-}
-
-void *calloc(size_t n, size_t m)
-{
-    void *p = fails() ? NULL : __libc_calloc(n, m);
-    live += p != NULL;
-    return p;
-}
-
-void *realloc(void *old, size_t n)
-{
-    void *p = fails() ? NULL : __libc_realloc(old, n);
-    live += p != NULL && old == NULL;
-    return p;
-}
-
-void free(void *p)
-{
-    live -= p != NULL;
-    __libc_free(p);
-}
-#endif
-
-/* Run fn with the n-th allocation failing, n = 1, 2, ..., until it passes without one. */
 static void until_it_passes(bool (*fn)(void))
 {
-    assert_true(fn()); /* whatever is made once and kept is there now */
-    for (long n = 1; WRAPPED; n++) {
-        long before = live;
-        fails_at = n;
-        bool ok = fn();
-        bool failed = fails_at == 0;
-        fails_at = 0;
-        if (live != before)
-            fail_msg("allocation %ld: %ld left", n, live - before);
-        if (!failed) {
-            assert_true(ok);
-            return;
-        }
-        assert_true(n < 10000);
-    }
+    (void)nomem_until_it_passes(fn, 0);
 }
 
 static bool split(void)
@@ -113,7 +39,6 @@ static void cutting_a_page(void **state)
     until_it_passes(split);
 }
 
-/* Made outside the loop: a SHA-256 without memory ends the program, as sign.h says. */
 static struct seal *seal;
 
 static bool seals(void)
@@ -205,10 +130,7 @@ static bool runs_a_task(void)
     struct err err = {0};
     uv_loop_t loop;
     bool done = false;
-    long kept = fails_at; /* libuv itself ends the program when memory is out */
-    fails_at = 0;
     assert_int_equal(uv_loop_init(&loop), 0);
-    fails_at = kept;
     bool ok = task_run(&loop, sleep_a_little, &done, &err) == 0;
     assert_true(ok == done && (ok || err.code == ERR_NOMEM));
     task_cleanup();
@@ -352,43 +274,14 @@ static void mapping_fields(void **state)
     until_it_passes(maps);
 }
 
-/* libcrypto has memory always: without it a SHA-256 ends the program, as sign.h says. */
-static void *crypto_malloc(size_t n, const char *file, int line)
-{
-    (void)file, (void)line;
-    long kept = fails_at;
-    fails_at = 0;
-    void *p = malloc(n);
-    fails_at = kept;
-    return p;
-}
-
-static void *crypto_realloc(void *old, size_t n, const char *file, int line)
-{
-    (void)file, (void)line;
-    long kept = fails_at;
-    fails_at = 0;
-    void *p = realloc(old, n);
-    fails_at = kept;
-    return p;
-}
-
-static void crypto_free(void *p, const char *file, int line)
-{
-    (void)file, (void)line;
-    free(p);
-}
-
 int main(void)
 {
-    if (CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free) != 1) {
-        return 1;
-    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cutting_a_page), cmocka_unit_test(sealing),
         cmocka_unit_test(settings),       cmocka_unit_test(log_lines_and_metrics),
         cmocka_unit_test(tasks),          cmocka_unit_test(asking_providers),
         cmocka_unit_test(deliveries),     cmocka_unit_test(mapping_fields),
     };
+    nomem_begin();
     return RUN_TESTS(tests);
 }
