@@ -130,7 +130,7 @@ $(B)/tests/bench/queue: $(B)/tests/bench/queue.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 # What system tests put beside or below programs; the same in each MODE.
-TEST_TOOLS := build/tools/names.so build/tools/forgetful.so build/tools/tls_front
+TEST_TOOLS := $(addprefix build/tools/,names.so forgetful.so clock.so tls_front)
 tests: $(UNIT_TESTS) $(CONTRACT_TESTS) $(TEST_TOOLS)
 build/tools/%.so: tests/tools/%.c
 	@mkdir -p $(@D)

@@ -73,10 +73,7 @@ sub call {
     my $last = $rig->value('select coalesce(max(attempt_id), 0) from psync.attempt');
     {
         local $rig->{settings} = {%{$rig->{settings}}, %settings, STRIPE_API_BASE => $base};
-        local @ENV{qw(LD_PRELOAD PSYNC_TEST_NAMES)} = ("$tools/names.so", $names);
-        local $ENV{ASAN_OPTIONS} = join ':', grep { defined } $ENV{ASAN_OPTIONS},
-            'verify_asan_link_order=0';
-        $rig->start('worker');
+        Psync::below('names', {PSYNC_TEST_NAMES => $names}, sub { $rig->start('worker') });
     }
     $rig->cmd('resync', 'stripe', $customer);
     my $row;

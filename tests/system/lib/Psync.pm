@@ -206,6 +206,14 @@ sub environment {
     return %env;
 }
 
+# Runs the sub, in which programs are started that have build/tools/NAME.so below them.
+sub below {
+    my ($name, $env, $sub) = @_;
+    my $asan = join ':', grep { defined } $ENV{ASAN_OPTIONS}, 'verify_asan_link_order=0';
+    local %ENV = (%ENV, %$env, LD_PRELOAD => "$root/build/tools/$name.so", ASAN_OPTIONS => $asan);
+    return $sub->();
+}
+
 # Start argv as a child that ends with us. Options: env {}, out (file), listen (socket), death
 # (signal when we die; KILL), setpriv [more arguments].
 sub spawn {
