@@ -15,9 +15,10 @@
 enum {
     DRAIN_MS = 25 * 1000,
     DRAIN_MAX_MS = 30 * 1000,
-    CONNECTIONS_MAX = 2048,
+    CONNECTIONS_MAX = 8192,       /* strangers may hold thousands of them open and say nothing */
     HEADER_MAX_BYTES = 10 * 1024, /* each connection holds that much */
-    OPEN_FILES = 4096,
+    OPEN_FILES = CONNECTIONS_MAX + 1024,
+    OWN_FILES = 256, /* kept for PostgreSQL, Redis, logs */
     ENDING_POLL_MS = 20,
     WATCH_MS = 1000,
     EXIT_CONFIG = 10,
@@ -35,6 +36,7 @@ struct gateway {
     struct metrics_server *metrics_server;
     struct net_list trusted;
     struct refused refused;
+    int connections_max;
     uv_timer_t ending;
     uv_timer_t watch; /* looks what was refused */
 };
@@ -212,7 +214,7 @@ static int open_listener(struct gateway *g, struct err *err)
         .body_max_bytes = (size_t)config_int(c, SETTING_WEBHOOK_MAX_BODY_BYTES),
         .bodies_max_bytes = (size_t)config_int(c, SETTING_WEBHOOK_BUFFER_MAX_BYTES),
         .header_max_bytes = HEADER_MAX_BYTES,
-        .connections_max = CONNECTIONS_MAX,
+        .connections_max = g->connections_max,
         .trusted_proxies = &g->trusted,
     };
     if (net_list_parse(config_text(c, SETTING_TRUSTED_PROXIES), &g->trusted, err) != 0) {
@@ -320,7 +322,10 @@ int main(int argc, char **argv)
         return code;
     }
     proc_protect_memory();
-    (void)proc_open_files(OPEN_FILES);
+    int64_t files = proc_open_files(OPEN_FILES);
+    g.connections_max = files - OWN_FILES >= CONNECTIONS_MAX ? CONNECTIONS_MAX
+                        : files > 2 * OWN_FILES              ? (int)files - OWN_FILES
+                                                             : OWN_FILES;
     if (gateway_open(&g, config, &err) != 0) {
         (void)fprintf(stderr, "pivotal-sync-webhook-gw: %s\n", err.msg);
         return err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_FAILURE;

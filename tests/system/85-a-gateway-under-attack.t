@@ -5,16 +5,30 @@
 use strict;
 use warnings;
 
+# As root all of it is in a network namespace of its own, where strangers have addresses of theirs.
+my $alone;
+
+BEGIN {
+    $alone = $ENV{PIVOTAL_SYNC_TEST_ALONE};
+    my $net = 'ip link set lo up && ip addr add 198.18.0.0/16 dev lo';
+    if (!$alone && $> == 0 && system("unshare -n sh -c '$net' >/dev/null 2>&1") == 0) {
+        $ENV{PIVOTAL_SYNC_TEST_ALONE} = 1;
+        exec 'unshare', '-n', 'sh', '-c', "$net && ulimit -n 16384 && exec \"\$0\" \"\$@\"", $^X, $0
+            or die "unshare: $!";
+    }
+}
 use FindBin qw($Bin);
+use HTTP::Tiny;
 use lib "$Bin/lib";
 use IO::Select;
 use IO::Socket::INET;
+use POSIX ();
 use Psync;
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(sleep time);
 
 my $long = $ENV{CHAOS};
-my $slow = $long ? 1500 : 300;
+my $slow = !$alone ? 300 : $long ? 5000 : 600;    # one address has at most 256
 my $rig = Psync->new(sim => [qw(--companies 0 --contacts 0 --customers 0)],
     settings => {WEBHOOK_MAX_BODY_BYTES => 65536, WEBHOOK_BUFFER_MAX_BYTES => 16 << 20,
         TRUSTED_PROXIES => '127.0.0.1'});
@@ -49,39 +63,28 @@ sub talk {
 
 sub status { return $_[0] =~ m{^HTTP/1\.1 (\d+)} ? $1 : 'closed' }
 
-my ($good, $worst_ms, $number) = (0, 0, 0);
+my ($good, $number) = (0, 0);
+my @took_ms;
 
+# By a connection of its own, which has to be accepted as well; a provider has an address, too.
 sub deliver {
-    my $body = $rig->stripe_event('customer.updated', {id => 'cus_' . ++$number,
-        object => 'customer'});
+    my $delivery = $rig->stripe_delivery($rig->stripe_event('customer.updated',
+        {id => 'cus_' . ++$number, object => 'customer'}));
+    my ($body, $headers, $url) = @$delivery;
+    my $http = HTTP::Tiny->new(timeout => 30, keep_alive => 0,
+        $alone ? (local_address => '198.18.255.1') : ());
     my $from = time;
-    my $r = $rig->deliver_stripe($body);
-    my $ms = (time - $from) * 1000;
-    $worst_ms = $ms if $ms > $worst_ms;
+    my $r = $http->request('POST', $url, {content => $body, headers => $headers});
+    push @took_ms, (time - $from) * 1000;
     $good++ if $r->{status} == 200;
     return;
 }
 
-deliver() for 1 .. 5;
-my $before_kib = memory_kib();
+# A hundredth of them took longer.
+sub p99 { return (sort { $a <=> $b } @_)[int(0.99 * $#_)] }
 
-# ---- held open: no header, half a header, half a body ----
-my @held;
-for my $i (1 .. $slow) {
-    my $socket = IO::Socket::INET->new(PeerAddr => $host) or last;
-    my $kind = $i % 3;
-    print {$socket} $kind == 0 ? "POST $path HTTP/1.1\r\nHost: x\r\n"
-        : $kind == 1 ? "POST $path HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{\"a\":"
-        : '';
-    $socket->flush;
-    push @held, $socket;
-    deliver() if $i % 30 == 0;
-}
-is scalar @held, $slow, "$slow connections are held open";
 deliver() for 1 .. 20;
-my $held_kib = memory_kib();
-
-# ---- strangers who send nearly all of large bodies, and wait: a quarter of the room for each ----
+my $before_kib = memory_kib();
 my ($socket_path) = glob "$rig->{dir}/metrics/*";
 
 sub figures { return `curl -s --max-time 10 --unix-socket '$socket_path' http://x/metrics` }
@@ -91,6 +94,74 @@ sub figure {
     return figures() =~ /^pivotal_sync_\Q$name\E (\S+)/m ? $1 : 0;
 }
 
+# ---- held open: no header, half a header that drips on, half a body ----
+sub stranger {
+    my ($i) = @_;
+    my $socket = IO::Socket::INET->new(PeerAddr => $host, Timeout => 10,
+        $alone ? (LocalAddr => sprintf '198.18.%d.7', $i % 40) : ()) or return;
+    $socket->blocking(0);
+    syswrite $socket, $i % 3 == 0 ? "POST $path HTTP/1.1\r\nHost: x\r\n"
+        : $i % 3 == 1 ? "POST $path HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{\"a\":"
+        : '';
+    return $socket;
+}
+
+# As many as asked for, again as soon as one is cut; each drips once a second. Never returns.
+sub strangers {
+    my @held;
+    local $SIG{PIPE} = 'IGNORE';
+    for (;;) {
+        my $from = time;
+        for my $i (1 .. $slow) {
+            $held[$i] //= stranger($i) // next;
+            my $gone = $i % 3 == 0 ? !syswrite($held[$i], "X: y\r\n")
+                : $i % 3 == 1 ? !syswrite($held[$i], '  ')
+                : defined sysread($held[$i], my $end, 1);
+            $held[$i] = undef if $gone;
+        }
+        sleep 1 - (time - $from) if time - $from < 1;    # their pace
+    }
+}
+my $strangers = fork // die "fork: $!";
+if ($strangers == 0) {
+    eval { strangers() };
+    POSIX::_exit(1);
+}
+
+END { kill 'KILL', $strangers if $strangers }
+wait_for("$slow connections are held open", 60, sub { figure('webhook_connections') >= 0.95 * $slow });
+@took_ms = ();
+my ($held, $held_kib, $rounds) = (0, 0, $long ? 40 : 8);
+for my $round (1 .. $rounds) {
+    deliver() for 1 .. 50;
+    my ($now, $kib) = (figure('webhook_connections'), memory_kib());
+    $held += $now >= 0.9 * $slow;
+    $held_kib = $kib if $kib > $held_kib;
+}
+# Those that were opened together are cut together, and take a moment to come back.
+cmp_ok $held, '>=', $rounds / 2, "they are nearly all the while ($held of $rounds looks)";
+my ($p99_ms, $most_ms) = (p99(@took_ms), (sort { $a <=> $b } @took_ms)[-1]);
+# The promise is 100 ms; a machine with more to do than it has cores is given its time.
+cmp_ok $p99_ms, '<', 2000, sprintf 'of %d deliveries meanwhile 99 in 100 are answered within %.1f ms',
+    scalar @took_ms, $p99_ms;
+my @held;
+
+SKIP: {
+    skip 'strangers with addresses of their own need root and unshare -n', 2 unless $alone;
+    my $of_one = 'webhook_refused_total{reason="connections_of_one_address"}';
+    my $refused = figure($of_one);
+    my @crowd = map { IO::Socket::INET->new(PeerAddr => $host, LocalAddr => '198.18.99.7') } 1 .. 400;
+    wait_for('connections of one address past its share are refused', 20,
+        sub { figure($of_one) >= $refused + 400 - 256 });
+    is figure($of_one), $refused + 400 - 256, 'and no others';
+    close $_ for grep { $_ } @crowd;
+}
+kill 'KILL', $strangers;
+waitpid $strangers, 0;
+undef $strangers;
+wait_for('the strangers are gone', 30, sub { figure('webhook_connections') < 20 });
+
+# ---- strangers who send nearly all of large bodies, and wait: a quarter of the room for each ----
 sub hold_body {
     my ($address) = @_;
     my $socket = IO::Socket::INET->new(PeerAddr => $host) or return;
@@ -100,14 +171,20 @@ sub hold_body {
     push @held, $socket;
     return;
 }
+for (1 .. 60) {    # and some who say nothing more
+    my $socket = IO::Socket::INET->new(PeerAddr => $host) or last;
+    print {$socket} "POST $path HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n{\"a\":";
+    $socket->flush;
+    push @held, $socket;
+}
 my $share = 'webhook_refused_total{reason="bodies_of_one_address"}';
 hold_body('203.0.113.7') for 1 .. 90;
 wait_for('bodies past the share of one address are refused', 20, sub { figure($share) >= 20 });
 my $room = figure('webhook_body_bytes');
-cmp_ok $room, '<', (6 << 20) + 4096 * $slow, sprintf 'they hold %.1f of 16 MiB', $room / (1 << 20);
+cmp_ok $room, '<', 6 << 20, sprintf 'they hold %.1f of 16 MiB', $room / (1 << 20);
 hold_body(sprintf '2001:db8:1:2::%x', $_) for 1 .. 90;
 wait_for('those of one IPv6 network too', 20, sub { figure($share) >= 40 });
-cmp_ok figure('webhook_body_bytes'), '<', (11 << 20) + 4096 * $slow, 'whatever addresses they take in it';
+cmp_ok figure('webhook_body_bytes'), '<', 11 << 20, 'whatever addresses they take in it';
 deliver() for 1 .. 10;
 
 # ---- /readyz tells strangers no more than which check ----
@@ -175,9 +252,10 @@ deliver() for 1 .. 20;
 # ---- what is left of it ----
 my $after_kib = memory_kib();
 is $good, $number, "all $number deliveries in between were answered 200";
-note(sprintf 'slowest %.0f ms; memory %.1f MiB before, %.1f with %d connections held, %.1f after',
-    $worst_ms, $before_kib / 1024, $held_kib / 1024, $slow, $after_kib / 1024);
-cmp_ok $after_kib - $before_kib, '<', 24 * $slow + 16384, 'memory is bounded';
+note(sprintf '%d connections held: 99 in 100 good deliveries within %.1f ms, the slowest %.1f ms;'
+    . ' memory %.1f MiB before, %.1f meanwhile, %.1f after', $slow, $p99_ms, $most_ms,
+    $before_kib / 1024, $held_kib / 1024, $after_kib / 1024);
+cmp_ok $_ - $before_kib, '<', 16 * $slow + 16384, 'memory is bounded' for $held_kib, $after_kib;
 
 wait_for('bodies at a trickle were cut', 30,
     sub { figure('webhook_refused_total{reason="trickling_body"}') >= 50 });
