@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-enum { API_TEXT_MAX_BYTES = 256, API_PAGE_DEFAULT = 50, API_PAGE_MAX = 200 };
+enum { API_TEXT_MAX_BYTES = 256, API_PAGE_DEFAULT = 50, API_PAGE_MAX = 200, API_EXPORT_MAX = 20000 };
 
 struct api_call {
     struct app *app;
@@ -21,6 +21,17 @@ struct api_call {
     struct actor actor;
     json_t *body; /* an object, or NULL when none came */
 };
+
+/* Where a run of psync_bi.run_history is: the type of its first open chunk, how many types there
+ * are and are done, and how many records of each it has seen. */
+#define RUN_PHASE_SQL(run)                                                                     \
+    "(SELECT jsonb_build_object('phase', (array_agg(h.object_type ORDER BY h.at)"              \
+    "   FILTER (WHERE h.at IS NOT NULL))[1], 'phases', count(*), 'phases_done',"               \
+    "   count(*) FILTER (WHERE h.at IS NULL), 'seen_by_type',"                                 \
+    "   coalesce(jsonb_object_agg(h.object_type, h.seen), '{}'))"                              \
+    " FROM (SELECT object_type, min(chunk_no) FILTER (WHERE status <> 'done') AS at,"          \
+    "     sum(seen)::bigint AS seen FROM psync.run_chunk WHERE run_id = " run ".run_id"        \
+    "   GROUP BY object_type) h)"
 
 typedef void api_handler(struct api_call *c);
 
@@ -64,6 +75,10 @@ void api_answer_json(struct api_call *c, int status, json_t *value);
  * sentence absent. params are lent. */
 void api_answer_query(struct api_call *c, const char *sql, const struct params *p,
                       const char *absent);
+/** The rows of a SELECT as a file NAME.csv or NAME.jsonl, as ?format= says; the SELECT holds
+ * itself to API_EXPORT_MAX. params are lent. */
+void api_export(struct api_call *c, const char *select, const struct params *p,
+                const char *name);
 /** Problem details (RFC 9457); detail is a sentence for a person. */
 void api_problem(struct api_call *c, int status, const char *code, const char *detail);
 /** The same from an err. */

@@ -12,8 +12,6 @@
 enum {
     SQL_MAX_BYTES = 32 * 1024,
     COUNT_MAX = 10000, /* more is "more than": counting a million takes a quarter second */
-    EXPORT_MAX = 20000,
-    EXPORT_MAX_BYTES = 64 << 20,
     RETRY_PER_CALL = 100,
     SLOW_MS = 5000,
 };
@@ -486,96 +484,23 @@ static void log_retry_all(struct api_call *c)
     filter_release(&f);
 }
 
-/* ---- export ---- */
-
-/* A cell; what a spreadsheet would take for a formula is made a text. */
-static void csv_cell(struct buf *out, const char *text)
-{
-    bool formula = text[0] != '\0' && strchr("=+-@\t\r", text[0]) != NULL &&
-                   strspn(text, "+-0123456789.eE") != strlen(text);
-    (void)buf_add_char(out, '"');
-    if (formula) {
-        (void)buf_add_char(out, '\'');
-    }
-    for (const char *at = text; *at != '\0'; at++) {
-        if (*at == '"') {
-            (void)buf_add_char(out, '"');
-        }
-        (void)buf_add_char(out, *at);
-    }
-    (void)buf_add_char(out, '"');
-}
-
-static void csv_rows(struct buf *out, const struct rows *r)
-{
-    int columns = rows_columns(r);
-    for (int k = 0; k < columns; k++) {
-        (void)buf_printf(out, "%s%s", k > 0 ? "," : "", rows_column_name(r, k));
-    }
-    (void)buf_add_str(out, "\r\n");
-    for (int i = 0; i < rows_count(r); i++) {
-        for (int k = 0; k < columns; k++) {
-            if (k > 0) {
-                (void)buf_add_char(out, ',');
-            }
-            if (!rows_is_null(r, i, k)) {
-                csv_cell(out, rows_text(r, i, k));
-            }
-        }
-        (void)buf_add_str(out, "\r\n");
-    }
-}
-
-static void answer_file(struct api_call *c, const struct buf *out, bool csv)
-{
-    struct http_exchange *x = c->x;
-    if (out->failed) {
-        api_problem(c, 400, "too_large", "This is too much for one file; narrow the filter.");
-        return;
-    }
-    c->x = NULL;
-    (void)http_exchange_set_header(x, "Cache-Control", "no-store");
-    (void)http_exchange_set_header(x, "X-Content-Type-Options", "nosniff");
-    (void)http_exchange_set_header(x, "Content-Disposition",
-                                   csv ? "attachment; filename=\"sync-log.csv\""
-                                       : "attachment; filename=\"sync-log.jsonl\"");
-    http_answer(x, 200, csv ? "text/csv; charset=utf-8" : "application/jsonl", buf_text(out),
-                out->len_bytes);
-}
-
 static void log_export(struct api_call *c)
 {
-    CLEANUP(rows_freep) struct rows *r = NULL;
     struct filter f;
-    struct buf sql, out;
-    struct err err = {0};
-    char format[API_TEXT_MAX_BYTES];
-    bool csv = strcmp(api_query(c, "format", format), "csv") == 0;
-    if (filter_read(c, &f) != 0) {
-        filter_release(&f);
-        return;
-    }
-    buf_init(&sql, SQL_MAX_BYTES);
-    buf_init(&out, EXPORT_MAX_BYTES);
-    (void)buf_printf(&sql,
-                     "SELECT %s FROM (SELECT " COLUMNS " FROM psync_bi.sync_log l"
-                     " WHERE true%s ORDER BY l.attempt_id DESC LIMIT %d) v",
-                     csv ? "v.*" : "row_to_json(v)::text", buf_text(&f.where), EXPORT_MAX);
-    if (sql.failed) {
-        api_problem(c, 400, "invalid", "The filter is too long.");
-    } else if (store_query(c->app->store, buf_text(&sql), f.p, &r, &err) != 0) {
-        api_problem_err(c, &err);
-    } else {
-        if (csv) {
-            csv_rows(&out, r);
+    struct buf sql;
+    if (filter_read(c, &f) == 0) {
+        buf_init(&sql, SQL_MAX_BYTES);
+        (void)buf_printf(&sql,
+                         "SELECT " COLUMNS " FROM psync_bi.sync_log l"
+                         " WHERE true%s ORDER BY l.attempt_id DESC LIMIT %d",
+                         buf_text(&f.where), API_EXPORT_MAX);
+        if (sql.failed || f.where.failed) {
+            api_problem(c, 400, "invalid", "The filter is too long.");
+        } else {
+            api_export(c, buf_text(&sql), f.p, "sync-log");
         }
-        for (int i = 0; !csv && i < rows_count(r); i++) {
-            (void)buf_printf(&out, "%s\n", rows_text(r, i, 0));
-        }
-        answer_file(c, &out, csv);
+        buf_release(&sql);
     }
-    buf_release(&out);
-    buf_release(&sql);
     filter_release(&f);
 }
 

@@ -3,6 +3,7 @@
  */
 #include "admin/api.h"
 
+#include "common/clock.h"
 #include "core/customer.h"
 #include "core/figures.h"
 
@@ -14,8 +15,8 @@ enum { UNITS_MAX = 200, LIST_MAX_BYTES = 4 << 20 };
 
 /* $1 connection (0 = all), $2 workspace (NULL = all). */
 static const char connections_sql[] =
-    "SELECT coalesce(json_agg(v ORDER BY v.state = 'connected', v.incremental_health <> "
-    "'stale',"
+    "SELECT coalesce(json_agg(v ORDER BY array_position(ARRAY['reauthorize', 'disconnected'],"
+    "   v.state), v.incremental_health <> 'stale' AND v.full_health <> 'stale',"
     "   v.workspace, v.provider, v.mode), '[]')::text FROM ("
     " SELECT s.*, w.tz, w.business_hours, w.currency, c.connected_by, c.objects,"
     "   c.account ->> 'ui_domain' AS ui_domain, k.kind AS credential, k.scopes,"
@@ -27,9 +28,9 @@ static const char connections_sql[] =
     "     AND n.state NOT IN ('in_sync', 'archived') GROUP BY 1) u) AS unwell,"
     "   (SELECT max(m.version) FROM psync.mapping m WHERE m.connection_id = s.connection_id)"
     "     AS mapping_version,"
-    "   (SELECT row_to_json(r) FROM psync_bi.run_history r WHERE r.connection_id ="
-    "     s.connection_id AND r.kind = 'full' AND r.status IN ('queued', 'running')"
-    "     ORDER BY r.run_id DESC LIMIT 1) AS live_run,"
+    "   (SELECT to_jsonb(r) || " RUN_PHASE_SQL("r") " FROM psync_bi.run_history r"
+    "     WHERE r.connection_id = s.connection_id AND r.kind = 'full'"
+    "     AND r.status IN ('queued', 'running') ORDER BY r.run_id DESC LIMIT 1) AS live_run,"
     "   (SELECT row_to_json(r) FROM psync_bi.run_history r WHERE r.connection_id ="
     "     s.connection_id AND r.kind = 'full' AND r.status NOT IN ('queued', 'running')"
     "     ORDER BY r.run_id DESC LIMIT 1) AS last_run"
@@ -39,17 +40,49 @@ static const char connections_sql[] =
     " WHERE ($1::bigint = 0 OR s.connection_id = $1) AND ($2::text IS NULL OR s.workspace = $2)"
     ") v";
 
-/* How many units of each wait: only the queue knows. null = it does not answer. */
+/* What a walk must be granted, as a list; null where its tokens do not say. */
+static json_t *scopes_needed(const json_t *row)
+{
+    const char *name = json_string_value(json_object_get(row, "provider"));
+    const struct provider *p = name != NULL ? provider_find(name) : NULL;
+    if (p == NULL || p->scopes_needed == NULL) {
+        return json_null();
+    }
+    json_t *out = json_array();
+    for (const char *at = p->scopes_needed; *at != '\0'; at += *at == ' ') {
+        size_t len = strcspn(at, " ");
+        (void)json_array_append_new(out, json_stringn(at, len));
+        at += len;
+    }
+    return out;
+}
+
+/* How many units of each wait, what is left of the quota, and whether calls are held back: only
+ * the queue knows. null = it does not answer. */
 static void add_waiting(struct api_call *c, json_t *rows)
 {
     size_t i;
     json_t *row;
+    struct err err = {0};
+    json_auto_t *quota = figures_quota(c->app, &err);
     json_array_foreach(rows, i, row)
     {
-        struct err err = {0};
+        char until[CLOCK_TEXT_BYTES];
+        const char *why = "";
         json_t *q = figures_queue(
             c->app, json_integer_value(json_object_get(row, "connection_id")), &err);
+        json_t *mine = quota != NULL ? figures_quota_of(quota, row) : json_null();
+        int64_t closed_ms = figures_closed_until_ms(mine, &why);
+        if (closed_ms > 0) {
+            const struct error_info *info = error_info(error_type_find(why));
+            (void)json_object_set_new(row, "throttled_until",
+                                      json_string(clock_text(closed_ms, until)));
+            (void)json_object_set_new(row, "throttled_why",
+                                      json_string(info != NULL ? info->title : why));
+        }
         (void)json_object_set_new(row, "queue", q != NULL ? q : json_null());
+        (void)json_object_set_new(row, "quota", mine);
+        (void)json_object_set_new(row, "scopes_needed", scopes_needed(row));
     }
 }
 
@@ -212,7 +245,8 @@ static void look_run(struct api_call *c)
     if (run_id > 0) {
         params_int(p, run_id);
         api_answer_query(c,
-                         "SELECT row_to_json(r)::text FROM psync_bi.run_history r"
+                         "SELECT (to_jsonb(r) || " RUN_PHASE_SQL("r") ")::text"
+                         " FROM psync_bi.run_history r"
                          " WHERE run_id = $1",
                          p, "There is no such run.");
     }
@@ -311,32 +345,48 @@ static void look_workspaces(struct api_call *c)
         NULL, "");
 }
 
-static void look_audit(struct api_call *c)
+/* $1 connection (0 = all), $2 before this id, $3 who, $4 what it begins with. */
+#define AUDIT_SQL                                                                              \
+    "SELECT a.audit_id, a.at, a.workspace_id, w.name AS workspace, a.connection_id,"           \
+    " c.provider, a.actor, a.actor_kind, a.action, a.target, a.detail, a.reason"               \
+    " FROM psync.audit a LEFT JOIN psync.connection c USING (connection_id)"                   \
+    " LEFT JOIN psync.workspace w ON w.workspace_id = a.workspace_id"                          \
+    " WHERE ($1::bigint = 0 OR a.connection_id = $1) AND a.audit_id < $2::bigint"              \
+    "   AND ($3::text IS NULL OR strpos(lower(a.actor), lower($3)) > 0)"                       \
+    "   AND ($4::text IS NULL OR starts_with(a.action, $4)) ORDER BY a.audit_id DESC"
+
+static struct params *audit_filter(struct api_call *c)
 {
-    CLEANUP(params_freep) struct params *p = params_new();
+    struct params *p = params_new();
     char actor[API_TEXT_MAX_BYTES], action[API_TEXT_MAX_BYTES];
-    params_int(p, api_query_int(c, "connection", 0));
-    params_int(p, api_query_limit(c));
-    params_int(p, api_query_int(c, "after", INT64_MAX));
     api_query(c, "actor", actor);
     api_query(c, "action", action);
+    params_int(p, api_query_int(c, "connection", 0));
+    params_int(p, api_query_int(c, "after", INT64_MAX));
     params_text(p, actor[0] != '\0' ? actor : NULL);
     params_text(p, action[0] != '\0' ? action : NULL);
+    return p;
+}
+
+static void look_audit(struct api_call *c)
+{
+    CLEANUP(params_freep) struct params *p = audit_filter(c);
+    params_int(p, api_query_limit(c));
     api_answer_query(
         c,
-        "WITH page AS (SELECT a.audit_id, a.at, a.workspace_id, w.name AS workspace,"
-        "     a.connection_id, c.provider, a.actor, a.actor_kind, a.action, a.target, a.detail,"
-        "     a.reason FROM psync.audit a LEFT JOIN psync.connection c USING (connection_id)"
-        "     LEFT JOIN psync.workspace w ON w.workspace_id = a.workspace_id"
-        "   WHERE ($1::bigint = 0 OR a.connection_id = $1) AND a.audit_id < $3::bigint"
-        "     AND ($4::text IS NULL OR strpos(lower(a.actor), lower($4)) > 0)"
-        "     AND ($5::text IS NULL OR starts_with(a.action, $5))"
-        "   ORDER BY a.audit_id DESC LIMIT $2::int + 1),"
-        " shown AS (SELECT * FROM page ORDER BY audit_id DESC LIMIT $2::int)"
+        "WITH page AS (" AUDIT_SQL " LIMIT $5::int + 1),"
+        " shown AS (SELECT * FROM page ORDER BY audit_id DESC LIMIT $5::int)"
         " SELECT json_build_object('items', coalesce((SELECT json_agg(s ORDER BY audit_id DESC)"
-        "   FROM shown s), '[]'), 'next', CASE WHEN (SELECT count(*) FROM page) > $2::int"
+        "   FROM shown s), '[]'), 'next', CASE WHEN (SELECT count(*) FROM page) > $5::int"
         "   THEN (SELECT min(audit_id)::text FROM shown) END)::text",
         p, "");
+}
+
+static void look_audit_export(struct api_call *c)
+{
+    CLEANUP(params_freep) struct params *p = audit_filter(c);
+    params_int(p, API_EXPORT_MAX);
+    api_export(c, AUDIT_SQL " LIMIT $5::int", p, "activity");
 }
 
 static void look_errors(struct api_call *c)
@@ -413,6 +463,7 @@ const struct api_route api_look_routes[] = {
     {"GET", "/api/v1/customers", ACCESS_VIEWER, look_customers},
     {"GET", "/api/v1/customers/{customer}", ACCESS_VIEWER, look_customer},
     {"GET", "/api/v1/audit", ACCESS_VIEWER, look_audit},
+    {"GET", "/api/v1/audit/export", ACCESS_VIEWER, look_audit_export},
     {"GET", "/api/v1/errors", ACCESS_VIEWER, look_errors},
     {"GET", "/api/v1/queue", ACCESS_VIEWER, look_queue},
     {"GET", "/api/v1/queue/units", ACCESS_VIEWER, look_units},

@@ -137,6 +137,33 @@ static void mapping_versions(struct api_call *c)
     }
 }
 
+/* How many in a hundred of the records here have a value: property -> share, of at most 1,000.
+ * NULL when nobody can say. */
+static json_t *filled(struct api_call *c, const struct connection *conn)
+{
+    CLEANUP(params_freep) struct params *p = params_new();
+    CLEANUP(rows_freep) struct rows *r = NULL;
+    struct err err = {0};
+    const struct object_type *o = conn->provider->objects;
+    while (o->name != NULL && (o->flags & OBJECT_ROOT) == 0) {
+        o++;
+    }
+    params_int(p, conn->connection_id);
+    params_text(p, o->name);
+    if (store_query(
+            c->app->store,
+            "WITH r AS (SELECT raw -> 'properties' AS p FROM psync.record WHERE connection_id ="
+            "   $1 AND object_type = $2 AND deleted_at IS NULL LIMIT 1000)"
+            " SELECT coalesce(json_object_agg(key, share), '{}')::text FROM (SELECT key,"
+            "   round(100.0 * count(*) FILTER (WHERE coalesce(value, '') <> '')"
+            "     / (SELECT count(*) FROM r))::int AS share"
+            "   FROM r, jsonb_each_text(p) GROUP BY key) v",
+            p, &r, &err) != 0) {
+        return NULL;
+    }
+    return json_loads(rows_text(r, 0, 0), 0, NULL);
+}
+
 static void mapping_schema(struct api_call *c)
 {
     struct err err = {0};
@@ -151,6 +178,18 @@ static void mapping_schema(struct api_call *c)
     }
     json_t *properties = json_incref(json_object_get(facts, "properties"));
     json_decref(facts);
+    json_auto_t *shares = filled(c, conn);
+    size_t i;
+    json_t *property;
+    json_array_foreach(properties, i, property)
+    {
+        const char *type = json_string_value(json_object_get(property, "type"));
+        const char *name = json_string_value(json_object_get(property, "name"));
+        json_t *share = json_object_get(shares, name != NULL ? name : "");
+        (void)json_object_set_new(property, "fits",
+                                  mapping_store_fits(type != NULL ? type : ""));
+        (void)json_object_set(property, "filled", share != NULL ? share : json_null());
+    }
     api_answer_json(c, 200,
                     json_pack("{s:o, s:n}", "items",
                               properties != NULL ? properties : json_array(), "next"));
@@ -435,6 +474,43 @@ static void webhook_mend(struct api_call *c)
     }
 }
 
+/* Another secret; the one until now stays good for what is on its way. Without a secret in the
+ * body the provider makes a new endpoint. */
+static void webhook_turn(struct api_call *c)
+{
+    struct err err = {0};
+    struct webhook_state w = {0};
+    const char *secret = api_body_text(c, "secret");
+    CLEANUP(connection_freep) struct connection *conn = api_connection(c);
+    if (conn == NULL) {
+        return;
+    }
+    if (webhook_rotate(c->app, conn, secret != NULL && secret[0] != '\0' ? secret : NULL,
+                       &c->actor, &w, &err) != 0) {
+        api_problem_err(c, &err);
+    } else {
+        api_answer_json(c, 200, webhook_json(&w));
+    }
+}
+
+/* A delivery of our own, over the way that the provider's take. */
+static void webhook_try(struct api_call *c)
+{
+    struct err err = {0};
+    struct webhook_test t = {0};
+    CLEANUP(connection_freep) struct connection *conn = api_connection(c);
+    if (conn == NULL) {
+        return;
+    }
+    if (webhook_test(c->app, conn, &t, &err) != 0) {
+        api_problem_err(c, &err);
+    } else {
+        api_answer_json(c, 200,
+                        json_pack("{s:s, s:i, s:I, s:s}", "url", t.url, "status", t.status,
+                                  "took_ms", (json_int_t)t.took_ms, "problem", t.problem));
+    }
+}
+
 /* ---- links by hand ---- */
 
 static void link_answer(struct api_call *c, const struct connection *conn,
@@ -537,6 +613,8 @@ const struct api_route api_setup_routes[] = {
     {"POST", CONNECTION "/scope/confirm-removals", ACCESS_ADMIN, scope_confirm},
     {"GET", CONNECTION "/webhook-endpoint", ACCESS_VIEWER, webhook_get},
     {"POST", CONNECTION "/webhook-endpoint/repair", ACCESS_ADMIN, webhook_mend},
+    {"POST", CONNECTION "/webhook-endpoint/rotate-secret", ACCESS_ADMIN, webhook_turn},
+    {"POST", CONNECTION "/webhook-endpoint/test", ACCESS_OPERATOR, webhook_try},
     {"POST", CONNECTION "/links", ACCESS_ADMIN, link_make},
     {"DELETE", CONNECTION "/links/{object_type}/{record}", ACCESS_ADMIN, link_take},
     {"POST", "/api/v1/workspaces/{workspace}/settings", ACCESS_ADMIN, workspace_set},

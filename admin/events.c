@@ -48,17 +48,39 @@ struct listener {
 static const char figures_sql[] =
     "SELECT coalesce(json_agg(json_build_object('connection_id', c.connection_id, 'state',"
     " c.state, 'state_code', c.state_code, 'paused', c.paused_at IS NOT NULL,"
+    " 'provider', c.provider, 'mode', c.mode, 'account_id', c.account_id,"
     " 'last_incremental_at', c.last_incremental_at, 'channel_state', c.channel_state,"
-    " 'last_full_success_at', c.last_full_success_at, 'throttled_until', c.throttled_until,"
+    " 'last_full_success_at', c.last_full_success_at, 'throttled_until', null,"
     " 'newest', (SELECT max(a.attempt_id)::text FROM psync.attempt a WHERE a.connection_id ="
     "   c.connection_id AND a.attempt_id > psync.attempt_floor(now() - interval '1 day')),"
-    " 'run', (SELECT json_build_object('run_id', r.run_id, 'status', r.status, 'expected',"
+    " 'run', (SELECT jsonb_build_object('run_id', r.run_id, 'status', r.status, 'expected',"
     "   r.expected, 'seen', r.seen, 'created', r.created, 'updated', r.updated, 'unchanged',"
     "   r.unchanged, 'skipped', r.skipped, 'failed', r.failed, 'requested_by', r.requested_by,"
-    "   'trigger', r.trigger, 'started_at', r.started_at, 'throttled_ms', r.throttled_ms)"
+    "   'trigger', r.trigger, 'started_at', r.started_at, 'throttled_ms', r.throttled_ms,"
+    "   'api_calls', r.api_calls)"
+    "   || " RUN_PHASE_SQL("r")
     "   FROM psync_bi.run_history r WHERE r.run_id = (SELECT max(run_id) FROM psync.run n"
     "     WHERE n.connection_id = c.connection_id AND n.kind = 'full')))"
     " ORDER BY c.connection_id), '[]')::text FROM psync.connection c";
+
+/* Calls are held back until then, which only the queue knows. */
+static void add_throttled(struct app *app, json_t *rows)
+{
+    size_t i;
+    json_t *row;
+    struct err err = {0};
+    json_auto_t *quota = figures_quota(app, &err);
+    json_array_foreach(rows, i, row)
+    {
+        char until[CLOCK_TEXT_BYTES];
+        json_auto_t *mine = figures_quota_of(quota, row);
+        int64_t closed_ms = figures_closed_until_ms(mine, NULL);
+        if (closed_ms > 0) {
+            (void)json_object_set_new(row, "throttled_until",
+                                      json_string(clock_text(closed_ms, until)));
+        }
+    }
+}
 
 static json_t *look(struct events *e, struct err *err)
 {
@@ -71,7 +93,9 @@ static json_t *look(struct events *e, struct err *err)
     if (queue != NULL) {
         (void)json_object_del(queue, "oldest_age_s");
     }
-    return json_pack("{s:o, s:o}", "connections", json_loads(rows_text(r, 0, 0), 0, NULL),
+    json_t *rows = json_loads(rows_text(r, 0, 0), 0, NULL);
+    add_throttled(e->app, rows);
+    return json_pack("{s:o, s:o}", "connections", rows,
                      "queue", queue != NULL ? queue : json_null());
 }
 

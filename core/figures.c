@@ -1,6 +1,9 @@
 #include "core/figures.h"
 
+#include "common/clock.h"
+
 #include <stdio.h>
+#include <string.h>
 
 enum { QUOTA_MAX_BYTES = 4 << 20 };
 
@@ -72,4 +75,51 @@ json_t *figures_quota(struct app *app, struct err *err)
         return NULL;
     }
     return list;
+}
+
+static const char *text_of(const json_t *o, const char *name)
+{
+    const char *text = json_string_value(json_object_get(o, name));
+    return text != NULL ? text : "";
+}
+
+json_t *figures_quota_of(const json_t *quota, const json_t *row)
+{
+    size_t i;
+    json_t *bucket, *out = json_array();
+    char account[160];
+    json_int_t id = json_integer_value(json_object_get(row, "connection_id"));
+    (void)snprintf(account, sizeof account, "%s:%s", text_of(row, "account_id"),
+                   text_of(row, "mode"));
+    json_array_foreach(quota, i, bucket)
+    {
+        json_t *of = json_object_get(bucket, "connection_id");
+        if (strcmp(text_of(bucket, "provider"), text_of(row, "provider")) == 0 &&
+            strcmp(text_of(bucket, "account"), account) == 0 &&
+            (of == NULL || json_integer_value(of) == id)) {
+            (void)json_array_append(out, bucket);
+        }
+    }
+    return out;
+}
+
+int64_t figures_closed_until_ms(const json_t *buckets, const char **why)
+{
+    size_t i;
+    json_t *bucket;
+    int64_t latest_ms = 0, now_ms = clock_now_ms();
+    json_array_foreach(buckets, i, bucket)
+    {
+        static const char *const names[] = {"closed_until_ms", "breaker_open_until_ms"};
+        for (size_t k = 0; k < COUNT_OF(names); k++) {
+            int64_t ms = json_integer_value(json_object_get(bucket, names[k]));
+            if (ms > now_ms && ms > latest_ms) {
+                latest_ms = ms;
+                if (why != NULL) {
+                    *why = text_of(bucket, "reason");
+                }
+            }
+        }
+    }
+    return latest_ms;
 }

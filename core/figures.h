@@ -15,4 +15,12 @@ json_t *figures_queue(struct app *app, int64_t connection_id, struct err *err) M
  * caller owns it; NULL with err. */
 json_t *figures_quota(struct app *app, struct err *err) MUST_USE;
 
+/** What of it belongs to the account of one connection: row has connection_id, provider,
+ * account_id and mode as the views name them. The caller owns it. */
+json_t *figures_quota_of(const json_t *quota, const json_t *row) MUST_USE;
+
+/** Until when no call of one of these buckets may be made, in ms since 1970; 0 = they are open.
+ * *why (lent, may be NULL) is set to the error type that closed it, "" when it is not known. */
+int64_t figures_closed_until_ms(const json_t *buckets, const char **why);
+
 #endif

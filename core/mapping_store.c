@@ -121,7 +121,7 @@ static bool one_of(const char *text, const char *const *list)
 
 /* Which of the provider's types a field's type can be made from. What is not listed at all (a
  * type the provider made up since) is let through: converting tells. */
-static bool type_fits(const struct mapping_field *f, const char *source_type)
+static bool type_fits(const char *type, const char *convert, const char *source_type)
 {
     static const char *const known[] = {"string", "number",      "date", "datetime",
                                         "bool",   "enumeration", "json", NULL};
@@ -142,15 +142,28 @@ static bool type_fits(const struct mapping_field *f, const char *source_type)
     if (!one_of(source_type, known)) {
         return true;
     }
-    if (strcmp(f->convert, "unix_s") == 0) {
+    if (strcmp(convert, "unix_s") == 0) {
         return strcmp(source_type, "number") == 0 || strcmp(source_type, "string") == 0;
     }
     for (size_t i = 0; i < COUNT_OF(fits); i++) {
-        if (strcmp(fits[i].type, f->type) == 0) {
+        if (strcmp(fits[i].type, type) == 0) {
             return one_of(source_type, fits[i].from);
         }
     }
     return true; /* text and json take everything */
+}
+
+json_t *mapping_store_fits(const char *source_type)
+{
+    static const char *const types[] = {"text", "number", "integer", "bool", "date", "datetime",
+                                        "enum", "owner",  "list",    "domain", "json"};
+    json_t *out = json_array();
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        if (type_fits(types[i], "", source_type)) {
+            (void)json_array_append_new(out, json_string(types[i]));
+        }
+    }
+    return out;
 }
 
 /* The labels of a property's options, for lines that ask for them. */
@@ -179,7 +192,7 @@ static int check_source(struct mapping_check *m, int line, const struct mapping_
     if (json_is_true(json_object_get(p, "archived"))) {
         return found(m, true, line, f->field, "property '%.100s' is archived", f->source);
     }
-    if (!type_fits(f, type)) {
+    if (!type_fits(f->type, f->convert, type)) {
         return found(m, true, line, f->field, "'%.100s' is a %s, which cannot become a %s",
                      f->source, type, f->type);
     }

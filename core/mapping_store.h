@@ -32,6 +32,10 @@ json_t *mapping_check_json(const struct mapping_check *m) MUST_USE;
 int mapping_store_check(struct app *app, const struct connection *c, const char *text,
                         struct mapping_check *out, struct err *err) MUST_USE;
 
+/** The types a field can have that is made of a property of this type, as a JSON array. The
+ * caller owns it. */
+json_t *mapping_store_fits(const char *source_type) MUST_USE;
+
 /** One version, 0 = the one in force. ERR_NOT_FOUND. The caller owns *out. */
 int mapping_store_load(struct store *s, int64_t connection_id, int version,
                        struct mapping **out, int *loaded_version, struct err *err) MUST_USE;

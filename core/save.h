@@ -30,6 +30,7 @@ struct save_chunk {
     const char *cursor; /* where to go on, NULL = none */
     bool done;
     int api_calls;
+    int64_t throttled_ms; /* waited for the provider's limit */
 };
 
 struct save_result;

@@ -184,8 +184,8 @@ static const char *const chunk_sql =
     "WHERE run_id = $1::bigint AND chunk_no = $2::int AND claim_no = $3::bigint";
 
 static const char *const run_sql =
-    "UPDATE psync.run SET progress_at = now(), stalls = 0, api_calls = api_calls + $2::int "
-    "WHERE run_id = $1::bigint";
+    "UPDATE psync.run SET progress_at = now(), stalls = 0, api_calls = api_calls + $2::int,"
+    " throttled_ms = throttled_ms + $3::bigint WHERE run_id = $1::bigint";
 
 static int save_chunk(struct save *s, struct err *err)
 {
@@ -206,6 +206,7 @@ static int save_chunk(struct save *s, struct err *err)
     }
     params_int(run, c->run_id);
     params_int(run, c->api_calls);
+    params_int(run, c->throttled_ms);
     /* The run's row last: chunks of one run commit side by side and share it. */
     if (store_send(s->tx, chunk_sql, p, &r, err) != 0 ||
         store_send(s->tx, run_sql, run, NULL, err) != 0 || store_sync(s->tx, err) != 0) {

@@ -176,7 +176,8 @@ static struct unit_end chunk_save_records(struct chunk_job *j)
                                .claim_no = j->chunk.claim_no,
                                .cursor = more ? j->list.cursor : NULL,
                                .done = !more,
-                               .api_calls = j->fetch.api_calls};
+                               .api_calls = j->fetch.api_calls,
+                               .throttled_ms = j->fetch.throttled_ms};
     struct save_job job = chunk_save_job(j);
     job.items = items;
     job.item_count = (int)n;

@@ -1,6 +1,6 @@
 // Customers, and the page of one: where each field came from, Resync from HubSpot or Stripe.
 import { ago, api, get, go, html, Link, may, num, outside, post, say, Time, title, useAction, useEffect, useGet, useState } from './lib.js';
-import { Busy, Chip, Dialog, Empty, Failure, Loading, Menu, Notice, StateChip } from './parts.js';
+import { Busy, Chip, CopyButton, Dialog, Empty, Failure, Loading, Menu, Notice, StateChip } from './parts.js';
 import { Diagnose, Why } from './integrations.js';
 
 export const shownValue = (v) => (v === null || v === undefined || v === '' ? '–' : typeof v === 'object' ? JSON.stringify(v) : typeof v === 'boolean' ? (v ? 'yes' : 'no') : String(v));
@@ -38,6 +38,7 @@ export function Customers() {
 function Resync({ c, links, onClose, onDone }) {
     const [preview, setPreview] = useState(null);
     const [end, setEnd] = useState(null);
+    const [asked] = useState(new Date().toISOString());
     const [skip, setSkip] = useState(localStorage.getItem('resync-preview') === 'off');
     const call = (verb) => Promise.all(links.map((l) => post(`/connections/${c.connection_id}/${verb}`, { object_type: l.object_type, record_id: l.record_id })));
     const look = useAction(() => call('resync-preview'));
@@ -58,11 +59,11 @@ function Resync({ c, links, onClose, onDone }) {
     return html`<${Dialog} title=${`Resync from ${title(c.provider)}`} onClose=${onClose} wide>
         ${look.busy || pull.busy ? html`<${Loading} what=${`Asking ${title(c.provider)} for this record`} />` : null}
         <${Failure} error=${look.error ?? pull.error} />
-        ${preview && !end && fields.length === 0 && failures.length === 0 ? html`<${Notice} kind="ok" role="status"><p><strong>Already the same as in ${title(c.provider)}.</strong></p><//>` : null}
+        ${preview && !end && fields.length === 0 && failures.length === 0 ? html`<${Notice} kind="ok" role="status"><p><strong>Already the same as in ${title(c.provider)}</strong> (<${Time} at=${asked} />).</p><//>` : null}
         ${!end && fields.length > 0 ? html`<table class="cards-narrow"><caption>What would change; only fields that the mapping covers</caption><thead><tr><th scope="col">Field</th><th scope="col">Now</th><th scope="col">New</th></tr></thead>
             <tbody>${fields.map((f) => html`<tr key=${f.field}><th scope="row">${f.field}</th><td data-label="Now" class="break">${shownValue(f.now)}${f.edited_by_hand ? html` <${Chip} kind="warn">edited here, will be overwritten<//>` : null}</td><td data-label="New" class="break">${shownValue(f.new)}</td></tr>`)}</tbody></table>` : null}
         ${!end && failures.map((f, i) => html`<${Notice} kind="warn" key=${i}><p><strong>${f.field || 'Record'}</strong>: ${f.message} (${f.error_code})</p><//>`)}
-        ${end ? html`<${Notice} kind=${bad ? 'warn' : 'ok'} role="status"><p><strong>${bad ? `${bad.error_title}.` : `Pulled fresh from ${title(c.provider)}.`}</strong> ${bad?.message ?? 'The fields that the mapping covers are as they are there.'}</p>${bad ? html`<p><${Link} to=${`/admin/integrations/${c.connection_id}/log/${bad.attempt_id}`}>Open the log row<//></p>` : null}<//>` : null}
+        ${end ? html`<${Notice} kind=${bad ? 'warn' : 'ok'} role="status"><p><strong>${bad ? `${bad.error_title}.` : `Pulled fresh from ${title(c.provider)}.`}</strong> ${bad?.message ?? 'The fields that the mapping covers are as they are there.'}</p>${bad ? html`<p class="row"><${Link} to=${`/admin/integrations/${c.connection_id}/log/${bad.attempt_id}`}>Open the log row<//><${CopyButton} text=${() => `attempt ${bad.attempt_id}, code ${bad.error_code}\n${bad.message}\n${location.href}`}>Copy for support<//></p>` : null}<//>` : null}
         <p class="row">${preview && !end ? html`<${Busy} class="main" busy=${pull.busy} onClick=${pull.act}>${fields.length > 0 ? 'Apply' : 'Write again anyway'}<//>` : null}<button type="button" onClick=${onClose}>${end ? 'Close' : 'Cancel'}</button></p>
         <label class="check"><input type="checkbox" checked=${skip} onChange=${(e) => { setSkip(e.target.checked); localStorage.setItem('resync-preview', e.target.checked ? 'off' : 'on'); }} /> Next time pull at once, without this preview</label>
     <//>`;

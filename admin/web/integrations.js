@@ -1,10 +1,12 @@
 // Integrations: the list, and the page of one with banner, two clocks, run, causes, webhooks.
-import { ago, api, duration, get, go, html, Link, may, num, plural, post, say, Time, title, useAction, useAddress, useEffect, useGet, useMoved, useRef, useShared, useState, when } from './lib.js';
+import { ago, api, duration, get, go, html, Link, listed, may, num, outside, plural, post, say, Time, title, useAction, useAddress, useEffect, useGet, useMoved, useRef, useShared, useState, when } from './lib.js';
 import { Bars, Busy, Chip, CopyButton, Dialog, Empty, Failure, Gauge, Loading, Menu, NeedsRole, Notice, ResultChip, StateChip } from './parts.js';
 
 export const accountOf = (c) => [c.account_name, c.account_id && (c.provider === 'hubspot' ? `portal ${c.account_id}` : c.account_id)].filter(Boolean).join(' · ');
 export const nameOf = (c) => `${title(c.provider)}${c.mode === 'test' ? ' (test mode)' : ''}`;
 export const waitingOf = (c) => (c.queue ? Object.values(c.queue.waiting).reduce((a, b) => a + b, 0) + c.queue.delayed + c.queue.parked + c.queue.leased : null);
+/* What somebody who helps wants to know of a connection. */
+const factsOf = (c, what) => `pivotal-sync: ${what}\n${nameOf(c)}, ${accountOf(c) || 'no account'}, workspace ${c.workspace}, connection ${c.connection_id}\npage ${location.href}\nat ${new Date().toISOString()}`;
 const path = (c) => `/admin/integrations/${c.connection_id}`;
 
 // ---- connecting ----
@@ -49,17 +51,17 @@ export function ConnectDialog({ provider, workspace, mode, account, onClose }) {
 
 function Card({ c, onConnect }) {
     const needs = c.state !== 'connected';
+    const stale = (health) => (health === 'stale' ? html` <${Chip} kind="warn">stale<//>` : null);
     return html`<li class="card">
         <div class="card-head">
             <h2><${Link} to=${path(c)}>${nameOf(c)}<//></h2>
             <${StateChip} value=${c.state} />
-            ${c.incremental_health === 'stale' || c.full_health === 'stale' ? html`<${Chip} kind="warn">Stale<//>` : null}
             ${c.paused_at ? html`<${Chip} kind="warn">Paused<//>` : null}
         </div>
-        <p class="muted">${accountOf(c) || 'No account yet'} · workspace ${c.workspace}</p>
+        <p class="muted break">${[accountOf(c) || 'No account yet', c.provider === 'stripe' && c.account_id ? c.mode : null, `workspace ${c.workspace}`].filter(Boolean).join(' · ')}</p>
         ${needs
-        ? html`<p>${c.state_reason}, since <${Time} at=${c.state_since} /></p>`
-        : html`<p>Incremental <${Time} at=${c.last_incremental_at} short /> · Full <${Time} at=${c.last_full_success_at} /></p>`}
+        ? html`<p>${c.state_reason}, since <${Time} at=${c.state_since} />. Your field mapping is kept.</p>`
+        : html`<p>Incremental <${Time} at=${c.last_incremental_at} short />${stale(c.incremental_health)} · Full <${Time} at=${c.last_full_success_at} />${stale(c.full_health)}</p>`}
         <p><strong>${num(c.in_sync)}</strong> in sync · ${num(c.unwell.excluded ?? 0)} excluded · ${c.failing ? html`<${Link} to=${`${path(c)}/log?errors=1&unresolved=1`}>${plural(c.failing, 'record')} failing<//>` : '0 failing'}</p>
         ${needs && may('admin') ? html`<p><button type="button" class="main" onClick=${() => onConnect(c)} aria-label=${`${c.state === 'reauthorize' ? 'Reauthorize' : 'Connect'} ${nameOf(c)} of ${c.workspace}`}>${c.state === 'reauthorize' ? 'Reauthorize' : 'Connect'}</button></p>` : null}
     </li>`;
@@ -81,7 +83,7 @@ export function Integrations() {
         <${Failure} error=${error} what="The integrations could not be read." still="Syncing goes on." again=${reload} />
         ${loading ? html`<${Loading} lines=${4} what="Loading integrations" />` : null}
         ${data && rows.length === 0
-        ? html`<${Empty}><p><strong>No integration yet.</strong> Connect HubSpot to see your customers here. Access is read-only: ${asked.hubspot}.</p><//>` : null}
+        ? html`<${Empty}><p><strong>No integration yet.</strong> Connect HubSpot to see your customers here. Access is read-only: ${asked.hubspot}.</p>${spaces.data?.items.length === 0 ? html`<p>Make a workspace first: <code>pivotal-sync workspace add NAME</code></p>` : may('admin') ? null : html`<${NeedsRole} role="admin" />`}<//>` : null}
         <ul class="cards">${rows.map((c) => html`<${Card} key=${c.connection_id} c=${c} onConnect=${connect} />`)}</ul>
         ${may('admin') && free.length > 0 ? html`<h2>Connect more</h2><p class="row">${free.map((f) => html`<button type="button" key=${f.workspace + f.provider} onClick=${() => connect(f)}>Connect ${title(f.provider)} for ${f.workspace}</button>`)}</p>` : null}
         ${connecting ? html`<${ConnectDialog} ...${{ provider: connecting.provider, workspace: connecting.workspace, mode: connecting.mode, account: connecting.account_id }} onClose=${() => connect(null)} />` : null}`;
@@ -89,16 +91,24 @@ export function Integrations() {
 
 // ---- one: banner ----
 
+/* Calls are held back: for how many milliseconds more. Shorter than least is not worth a word. */
+const throttledOf = (c, least = 0) => {
+    const left = c.throttled_until ? new Date(c.throttled_until) - Date.now() : 0;
+    return left > least ? left : 0;
+};
+
 function Banner({ c, onConnect }) {
     const waiting = waitingOf(c) ?? 0;
     const promise = html`Your field mapping is kept. ${waiting > 0 ? `${plural(waiting, 'waiting change')} will be applied by themselves.` : ''}`;
+    const support = () => factsOf(c, `${c.state} since ${c.state_since}: ${c.state_reason} (${c.state_code || 'no code'})`);
     const by = c.connected_by ? ` by ${c.connected_by}` : '';
     if (c.state === 'reauthorize') {
         return html`<section class="banner error" aria-label="State of the connection">
             <p class="state"><${StateChip} value="reauthorize" /> <span>since <${Time} at=${c.state_since} /></span></p>
             <p>${c.state_reason}. ${c.provider === 'hubspot' ? 'HubSpot does not say whether access ended or the app was removed; connecting again mends both.' : ''}</p>
             <p>${promise}</p>
-            ${may('admin') ? html`<button type="button" class="main" onClick=${onConnect}>Reauthorize</button>` : html`<${NeedsRole} role="admin" />`}
+            <p class="row">${may('admin') ? html`<button type="button" class="main" onClick=${onConnect}>Reauthorize</button>` : null}<${CopyButton} text=${support}>Copy for support<//></p>
+            ${may('admin') ? null : html`<${NeedsRole} role="admin" />`}
         </section>`;
     }
     if (c.state === 'disconnected') {
@@ -108,11 +118,14 @@ function Banner({ c, onConnect }) {
             ${may('admin') ? html`<button type="button" class="main" onClick=${onConnect}>Connect</button>` : html`<${NeedsRole} role="admin" />`}
         </section>`;
     }
-    const throttled = c.throttled_until && new Date(c.throttled_until) > new Date();
+    const throttled = throttledOf(c, 5000);
+    const needed = c.scopes?.length && c.scopes_needed ? c.scopes_needed : null;
+    const missing = (needed ?? []).filter((s) => !c.scopes.includes(s));
     return html`<section class="banner ok" aria-label="State of the connection">
-        <p class="state"><${StateChip} value="connected" /> <span class="muted">${by ? `${by.trim()} ` : ''}since <${Time} at=${c.state_since} />${c.scopes?.length ? ` · ${plural(c.scopes.length, 'permission')}` : ''}</span></p>
-        ${c.paused_at ? html`<p>Paused by ${c.paused_by} <${Time} at=${c.paused_at} short />.</p>` : null}
-        ${throttled ? html`<p>Throttled until <${Time} at=${c.throttled_until} />: ${c.throttled_why}.</p>` : null}
+        <p class="state"><${StateChip} value="connected" /> <span class="muted">${by ? `${by.trim()} ` : ''}since <${Time} at=${c.state_since} />${needed ? html` · <span title=${c.scopes.join(', ')}>${needed.length - missing.length} of ${plural(needed.length, 'permission')}</span>` : ''}</span></p>
+        ${missing.length ? html`<p><${Chip} kind="warn">Missing<//> ${listed(missing)}. Connect again with every box ticked.</p>` : null}
+        ${c.paused_at ? html`<p><${Chip} kind="warn">Paused<//> by ${c.paused_by} <${Time} at=${c.paused_at} short />. What comes meanwhile waits and is applied afterwards.</p>` : null}
+        ${throttled ? html`<p><${Chip} kind="info">Throttled<//> until <${Time} at=${c.throttled_until} seconds />: ${c.throttled_why || `the limit of ${title(c.provider)}`}. It goes on by itself.</p>` : null}
     </section>`;
 }
 
@@ -139,26 +152,47 @@ function Clocks({ c, onRepair, onWhy }) {
             ${may('operator') ? html`<button type="button" class="quiet" onClick=${onWhy}>Why?</button>` : null}</p></div>
         <div><h2>Last full sync</h2>
             <p class="figure">${c.last_full_success_at ? html`<${Time} at=${c.last_full_success_at} />` : 'never'} <${Chip} kind=${fullKind}>${c.full_health.replace('_', ' ')}<//></p>
-            <p class="muted">${run ? html`${num(run.seen)} seen, ${num(run.failed)} failed, took ${duration((run.seconds ?? 0) * 1000)}${run.status !== 'succeeded' ? html` · <${ResultChip} status=${run.status} />` : ''}` : 'No full sync has run.'}</p></div>
-        <div><h2>Next full sync</h2><p class="figure">${c.next_full_at ? html`<${Time} at=${c.next_full_at} />` : '–'}</p><p class="muted">${c.tz}</p></div>
+            <p class="muted">${c.last_full_success_at ? html`<${Time} at=${c.last_full_success_at} short /> · ` : ''}${run ? html`${run.status !== 'succeeded' ? html`newest: <${ResultChip} status=${run.status} /> ` : ''}${num(run.seen)} seen, ${num(run.failed)} failed, took ${duration((run.seconds ?? 0) * 1000)}` : 'No full sync has run.'}</p>
+            ${c.full_health === 'stale' ? html`<p class="muted">The nightly sync did not end well in time. Press Run sync now and watch the log.</p>` : null}</div>
+        <div><h2>Next full sync</h2><p class="figure">${c.next_full_at ? html`<${Time} at=${c.next_full_at} />` : '–'}</p><p class="muted">${c.next_full_at ? html`<${Time} at=${c.next_full_at} short />, ` : ''}${c.tz}</p></div>
     </section>`;
 }
 
 // ---- one: run with live progress ----
 
-export function RunProgress({ run, onCancel, cancelling, provider }) {
+const root = { hubspot: 'company', stripe: 'customer' }; // what a run's expected number counts
+const many = { company: 'companies' };
+export const manyOf = (type) => many[type] ?? `${(type ?? 'record').replaceAll('_', ' ')}s`;
+
+const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)] ?? 0;
+
+/* How long the rest takes: at the median rate of the last 30 s, and never less than the quota
+ * allows for the calls it costs. null = too early to tell. */
+function remaining(list, left, run, quota) {
+    const rates = list.slice(1).map((s, i) => ((s.seen - list[i].seen) / (s.at - list[i].at)) * 1000);
+    const rate = list.at(-1).at - list[0].at >= 5000 ? median(rates) : 0;
+    const allowed = Math.max(0, ...(quota ?? []).map((b) => b.full_rate_per_s ?? 0));
+    const floor = allowed > 0 && run.seen > 0 ? (left * run.api_calls) / run.seen / allowed : 0;
+    return { rate, seconds: rate > 0 ? Math.ceil(Math.max(left / rate, floor)) : null };
+}
+
+export function RunProgress({ c, run, onCancel, cancelling }) {
     const samples = useRef([]);
     const told = useRef(0);
     const now = Date.now();
     const list = samples.current;
-    if (list.length === 0 || run.seen !== list.at(-1).seen || now - list.at(-1).at > 2000) list.push({ at: now, seen: run.seen });
-    while (list.length > 2 && now - list[0].at > 30000) list.shift();
-    const span = (now - list[0].at) / 1000;
-    const rate = span >= 5 ? (run.seen - list[0].seen) / span : 0;
+    const of = root[c.provider];
+    const seen = run.seen_by_type?.[of] ?? run.seen;
     const known = run.expected > 0;
-    const percent = known ? Math.min(100, Math.floor((run.seen / run.expected) * 100)) : null;
-    const eta = known && rate > 0 ? Math.ceil((run.expected - run.seen) / rate) : null;
-    const text = known ? `${num(run.seen)} of ${num(run.expected)} (${percent} %)` : `${num(run.seen)} so far`;
+    if (list.length === 0 || now - list.at(-1).at > 1000) list.push({ at: now, seen });
+    while (list.length > 2 && now - list[0].at > 30000) list.shift();
+    const left = known ? Math.max(0, run.expected - seen) : 0;
+    const percent = known ? Math.min(100, Math.floor((seen / run.expected) * 100)) : null;
+    const { rate, seconds } = remaining(list, left, run, c.quota);
+    const text = known ? `${num(seen)} of ${num(run.expected)} (${percent} %)` : `${num(run.seen)} so far`;
+    const phase = run.phase ? `phase ${Math.min((run.phases_done ?? 0) + 1, run.phases)} of ${run.phases}: ${manyOf(run.phase)}` : run.status;
+    const other = run.phase && run.phase !== of && run.seen_by_type?.[run.phase] > 0 ? ` · ${manyOf(run.phase)}: ${num(run.seen_by_type[run.phase])} so far` : '';
+    const waits = throttledOf(c, 2000);
     useEffect(() => {
         const step = Math.floor((percent ?? 0) / 10);
         if (percent !== null && step > told.current) {
@@ -167,18 +201,19 @@ export function RunProgress({ run, onCancel, cancelling, provider }) {
         }
     }, [percent]);
     return html`<section class="run" aria-label="Full sync">
-        <p><strong>Full sync ${run.run_id}</strong> · ${run.status === 'queued' ? 'queued' : 'running'} · started by ${run.requested_by || run.trigger}${run.started_at ? html` <${Time} at=${run.started_at} short />` : ''}</p>
-        ${known ? html`<progress value=${run.seen} max=${run.expected} aria-label="Full sync" aria-valuetext=${text}></progress>` : html`<progress aria-label="Full sync" aria-valuetext=${text}></progress>`}
-        <p>${text}${rate > 0 ? ` · ${rate >= 10 ? Math.round(rate) : rate.toFixed(1)}/s` : ''}${eta !== null ? ` · about ${duration(Math.max(1, eta) * 1000)} left` : ''}</p>
-        <p class="muted">${num(run.unchanged)} unchanged · ${num(run.updated)} updated · ${num(run.created)} new · ${num(run.failed)} failed${run.throttled_ms > 1000 ? ` · slowed by the limit of ${title(provider)}: ${duration(run.throttled_ms)} so far` : ''}</p>
+        <p><strong>Full sync ${run.run_id}</strong> · ${run.status === 'queued' ? 'queued' : phase} · started by ${run.requested_by || run.trigger}${run.started_at ? html` <${Time} at=${run.started_at} short />` : ''}</p>
+        ${known ? html`<progress value=${seen} max=${run.expected} aria-label="Full sync" aria-valuetext=${text}></progress>` : html`<progress aria-label="Full sync" aria-valuetext=${text}></progress>`}
+        <p>${text}${rate > 0 ? ` · ${rate >= 10 ? Math.round(rate) : rate.toFixed(1)}/s` : ''}${waits ? html` · waiting for the limit, goes on <${Time} at=${c.throttled_until} seconds />` : left > 0 && seconds !== null ? ` · about ${duration(Math.max(1, seconds) * 1000)} left` : ''}${other}</p>
+        <p class="muted">${num(run.unchanged)} unchanged · ${num(run.updated)} updated · ${num(run.created)} new · ${num(run.failed)} failed${run.throttled_ms > 1000 ? ` · slowed by the limit of ${title(c.provider)}: ${duration(run.throttled_ms)} so far` : ''}</p>
         ${may('operator') ? html`<p><${Busy} busy=${cancelling} onClick=${onCancel}>Cancel<//></p>` : null}
     </section>`;
 }
 
-function Ended({ c, run }) {
-    const words = { succeeded: ['ok', 'done'], partial: ['warn', `done with ${plural(run.failed, 'problem')}`], failed: ['error', 'failed'], cancelled: ['idle', 'cancelled'] };
+function Ended({ c, run, again }) {
+    const words = { succeeded: ['ok', 'done'], partial: ['warn', `done with ${plural(run.failed, 'problem')}`], failed: ['error', `failed${run.phase ? ` at ${manyOf(run.phase)}` : ''}`], cancelled: ['idle', 'cancelled'] };
     const [kind, word] = words[run.status] ?? ['info', run.status];
-    return html`<${Notice} kind=${kind} role="status"><p><strong>Full sync ${run.run_id} ${word}.</strong> ${num(run.seen)} seen, ${num(run.updated)} updated, ${num(run.created)} new${run.failed ? html`, <${Link} to=${`${path(c)}/log?run=${run.run_id}&errors=1`}>${plural(run.failed, 'failed record', 'failed records')}<//>` : ''}. ${run.error_message || ''}</p><//>`;
+    return html`<${Notice} kind=${kind} role="status"><p><strong>Full sync ${run.run_id} ${word}.</strong> ${run.status === 'succeeded' || run.status === 'partial' ? '' : `What was written is kept: `}${num(run.seen)} seen, ${num(run.unchanged)} unchanged, ${num(run.updated)} updated, ${num(run.created)} new${run.failed ? html`, <${Link} to=${`${path(c)}/log?run=${run.run_id}&errors=1`}>${plural(run.failed, 'failed record', 'failed records')}<//>` : ''}. ${run.error_message || ''}</p>
+        ${run.status === 'failed' || run.status === 'partial' ? html`<p class="row">${run.status === 'failed' && may('operator') && c.state === 'connected' ? html`<button type="button" onClick=${again}>Run it again</button>` : null}<${CopyButton} text=${() => factsOf(c, `full sync ${run.run_id} ${word}: ${run.error_message || run.error_code || 'see the log'}`)}>Copy for support<//></p>` : null}<//>`;
 }
 
 /** Run sync now and what becomes of it. The button lives in the head of the page. */
@@ -248,7 +283,7 @@ export function FindingList({ findings }) {
     const words = { ok: ['ok', 'Fine'], cause: ['error', 'Cause'], skipped: ['idle', 'Skipped'] };
     const cause = findings.find((f) => f.verdict === 'cause');
     return html`<ol class="findings">${findings.map((f, i) => html`<li key=${i}><${Chip} kind=${words[f.verdict][0]}>${words[f.verdict][1]}<//> <strong>${f.check}</strong><br />${f.text}</li>`)}</ol>
-        ${cause ? html`<${Notice} kind="warn"><p><strong>${cause.text}.</strong> ${cause.mend}</p>${cause.error_code ? html`<p><${Link} to=${`/admin/errors#${cause.error_code}`}>What this error means<//></p>` : null}<//>`
+        ${cause ? html`<${Notice} kind="warn"><p><strong>${cause.text}.</strong> ${cause.mend}</p><p class="row">${cause.error_code ? html`<${Link} to=${`/admin/errors#${cause.error_code}`}>What this error means<//>` : null}<${CopyButton} text=${() => findings.map((f) => `${f.verdict}: ${f.check} ${f.text}`).concat(location.href).join('\n')}>Copy for support<//></p><//>`
         : html`<${Notice} kind="ok"><p>Nothing is wrong.</p><//>`}`;
 }
 
@@ -269,63 +304,160 @@ export function Diagnose({ c, customer, onClose }) {
         ${found ? html`<${FindingList} findings=${found.items} />` : null}<//>`;
 }
 
+const endpointSteps = (w) => [
+    [w.found, w.found ? `There is an endpoint (${w.id})` : 'There is no endpoint for this connection'],
+    [w.enabled, w.enabled ? 'It is switched on' : 'It is switched off'],
+    [w.events_ok, w.events_ok ? 'It hears of every kind of change' : `It does not hear of ${w.missing || 'all that is mirrored'}`],
+    [w.secret_known, w.secret_known ? 'Its signing secret is known here' : 'Its signing secret is not known here'],
+];
+
+/* What was missed is asked for and queued by the server; until its catch-up has ended, and how
+ * many records it brought. */
+async function caughtUp(c, since) {
+    for (let i = 0; i < 60; i += 1) {
+        const now = await get(`/connections/${c.connection_id}`);
+        if (now.last_catch_up_at && new Date(now.last_catch_up_at) >= since) break;
+        if (i === 59) return null;
+        await new Promise((done) => setTimeout(done, 500));
+    }
+    const after = BigInt(since.getTime()) << 20n;
+    const s = await get(`/attempts/summary?connection=${c.connection_id}&trigger=catch-up,reconnect&newer_than=${after}`);
+    return s.count;
+}
+
 function Repair({ c, onClose, reload }) {
     const status = useGet(`/connections/${c.connection_id}/webhook-endpoint`);
-    const [done, set] = useState(null);
-    const mend = useAction(async (anew) => {
+    const [done, set] = useState(null); // the endpoint after it
+    const [test, setTest] = useState(null);
+    const [caught, setCaught] = useState(undefined); // undefined: not asked for, null: still on its way
+    const mend = useAction(async (anew, changes) => {
+        const since = new Date();
         const r = await post(`/connections/${c.connection_id}/webhook-endpoint/repair`, { anew });
         set(r);
+        if (r.supported && !r.problem) {
+            setTest(await post(`/connections/${c.connection_id}/webhook-endpoint/test`));
+            if (changes) {
+                setCaught(null);
+                setCaught(await caughtUp(c, since));
+            }
+        }
         say(r.problem || 'Webhooks are as they should be.');
         reload();
     });
     const w = done ?? status.data;
-    const step = (ok, text) => html`<li><${Chip} kind=${ok ? 'ok' : 'warn'}>${ok ? 'Fine' : 'To mend'}<//> ${text}</li>`;
+    const step = (kind, word, text) => html`<li><${Chip} kind=${kind}>${word}<//> ${text}</li>`;
     return html`<${Dialog} title="Repair webhooks" onClose=${onClose} wide>
         ${status.loading ? html`<${Loading} what=${`Asking ${title(c.provider)}`} />` : null}
         <${Failure} error=${status.error ?? mend.error} again=${status.reload} />
         ${w && !w.supported ? html`<p>${title(c.provider)} keeps its webhooks in the app that is installed. Check there that the subscriptions are on and that their address is this gateway; what was missed is being asked for meanwhile.</p>` : null}
         ${w?.supported ? html`<ol class="findings">
-            ${step(w.found, w.found ? `There is an endpoint (${w.id})` : 'There is no endpoint for this connection')}
-            ${step(w.enabled, w.enabled ? 'It is switched on' : 'It is switched off')}
-            ${step(w.events_ok, w.events_ok ? 'It hears of every kind of change' : `It does not hear of ${w.missing}`)}
-            ${step(w.secret_known, w.secret_known ? 'Its signing secret is known here' : 'Its signing secret is not known here')}
+            ${endpointSteps(w).map(([ok, text]) => step(ok ? 'ok' : 'warn', ok ? 'Fine' : 'To mend', text))}
+            ${test ? step(test.problem ? 'warn' : 'ok', test.problem ? 'Refused' : 'Fine', test.problem ? `A signed test delivery: ${test.problem}` : `A signed test delivery was taken in ${duration(test.took_ms)}`) : null}
+            ${caught === undefined ? null : step(caught === null ? 'info' : 'ok', caught === null ? 'Asked' : 'Fine', caught === null ? `${title(c.provider)} is asked for what was missed` : `What was missed was asked for: ${plural(caught, 'record')} caught up`)}
         </ol><p class="muted break">${w.url}</p>
-        ${done && !done.problem ? html`<${Notice} kind="ok"><p>Real-time works again. What was missed is being caught up.</p><//>` : null}
-        ${w.problem ? html`<p>${w.problem}</p>` : null}
-        ${!done ? html`<${Busy} class="main" busy=${mend.busy} onClick=${() => mend.act(w.found && !w.secret_known)}>${w.problem ? 'Repair now' : 'Check and repair anyway'}<//>` : null}` : null}
+        ${done && !done.problem && !test?.problem ? html`<${Notice} kind="ok" role="status"><p><strong>Real-time works again.</strong> Checked <${Time} at=${new Date().toISOString()} />.</p><//>` : null}
+        ${w.problem ? html`<p>To mend: ${w.problem}.</p>` : null}
+        ${!done ? html`<${Busy} class="main" busy=${mend.busy} onClick=${() => mend.act(w.found && !w.secret_known, Boolean(w.problem))}>${w.problem ? 'Repair now' : 'Check and repair anyway'}<//>` : null}` : null}
     <//>`;
 }
 
 const verdicts = { accepted: 'accepted', duplicate_event: 'duplicates', joined: 'joined', stale_event: 'old', ignored: 'ignored', wh_signature_invalid: 'bad signatures', wh_signature_missing: 'without signature', wh_timestamp_old: 'too old', unknown_account: 'unknown account' };
+const seconds = (s) => (s === null || s === undefined ? '–' : `${s.toFixed(1)} s`);
+
+/* The windows of one account's quota, as bars with words. */
+export function Quota({ buckets, account }) {
+    return buckets.map((b) => {
+        const closed = Math.max(b.closed_until_ms ?? 0, b.breaker_open_until_ms ?? 0);
+        const name = `${account ? `${title(b.provider)} ${b.account}: ` : ''}${b.ration === undefined ? b.family : `reads of ${b.month}`}`;
+        if (b.ration !== undefined) return html`<${Gauge} key=${`${b.account} reads`} label=${name} value=${b.used} max=${Math.max(b.ration, b.used, 1)} text=${`${num(b.used)} of ${num(b.ration)}`} />`;
+        const text = closed > Date.now() ? `closed until ${when(new Date(closed).toISOString(), true)}` : `${b.used} of ${b.burst} at once, ${b.rate_per_s.toFixed(1)}/s`;
+        return html`<${Gauge} key=${`${b.account} ${b.family}`} label=${name} value=${closed > Date.now() ? b.burst || 1 : b.used} max=${b.burst || 1} text=${text} />`;
+    });
+}
+
+/* HubSpot has no daily limit for apps that were installed by OAuth. */
+function daily(c) {
+    const b = c.quota.find((x) => x.daily_limit);
+    return b ? `today ${num(b.daily_limit - b.daily_left)} of ${num(b.daily_limit)}` : `today: no daily limit ${c.credential === 'oauth' ? 'for OAuth' : 'told'}`;
+}
 
 function RealTime({ c, moved }) {
     const { data, error, reload } = useGet(`/connections/${c.connection_id}/deliveries`, moved);
     const d = data;
     const bad = d ? Object.entries(d.verdicts).filter(([v]) => v.startsWith('wh_')).reduce((n, [, k]) => n + k, 0) : 0;
+    const calls = (c.quota ?? []).reduce((n, b) => n + (b.hour_ms === Math.floor(Date.now() / 3600000) * 3600000 ? b.hour_calls : 0), 0);
+    const main = (c.quota ?? []).filter((b) => b.family !== 'oauth' && b.family !== 'search' && b.family !== 'associations');
     return html`<section aria-labelledby="realtime"><h2 id="realtime">Real-time, queue and quota</h2>
         <${Failure} error=${error} again=${reload} quiet />
         <dl class="facts">
-            <dt>Real-time</dt><dd>${d ? html`last event ${d.last[0] ? html`<${Time} at=${d.last[0].received_at} short />` : 'never'} · lag p95 ${d.lag_p95_seconds === null ? '–' : `${d.lag_p95_seconds.toFixed(1)} s`} · ${bad > 0 ? html`<${Chip} kind="error">${plural(bad, 'bad signature')}<//>` : '0 bad signatures'} · 24 h: ${Object.entries(d.verdicts).map(([v, n]) => `${num(n)} ${verdicts[v] ?? v}`).join(', ') || 'none'}` : '…'} <${Link} to=${`${path(c)}/webhooks`}>Webhooks<//></dd>
-            <dt>Queue</dt><dd>${c.queue ? html`${num(waitingOf(c))} waiting${c.queue.paused_all ? html` <${Chip} kind="warn">All lanes are paused<//>` : c.queue.paused.length ? html` <${Chip} kind="warn">Paused: ${c.queue.paused.join(', ').replace('_', ' ')}<//>` : ''}${c.queue.oldest_age_s > 0 ? `, oldest ${duration(c.queue.oldest_age_s * 1000)}` : ''} · ${plural(c.queue.workers, 'worker')}, ${num(c.queue.leased)} in work` : 'The queue does not answer.'} <${Link} to="/admin/queue">Queue and quota<//></dd>
+            <dt>Real-time</dt><dd>${d ? html`last event ${d.last[0] ? html`<${Time} at=${d.last[0].received_at} short />` : 'never'} · lag p95 ${seconds(d.lag_p95_seconds)} · ${bad > 0 ? html`<${Chip} kind="error">${plural(bad, 'bad signature')}<//>` : '0 bad signatures'} · 24 h: ${Object.entries(d.verdicts).map(([v, n]) => `${num(n)} ${verdicts[v] ?? v}`).join(', ') || 'none'}` : '…'} · <${Link} to=${`${path(c)}/webhooks`}>Webhooks<//></dd>
+            <dt>Queue</dt><dd>${c.queue ? html`${num(waitingOf(c))} waiting${c.queue.paused_all ? html` <${Chip} kind="warn">All lanes are paused<//>` : c.queue.paused.length ? html` <${Chip} kind="warn">Paused: ${c.queue.paused.join(', ').replace('_', ' ')}<//>` : ''}${c.queue.oldest_age_s > 0 ? `, oldest ${duration(c.queue.oldest_age_s * 1000)}` : ''} · ${plural(c.queue.workers, 'worker')}, ${num(c.queue.leased)} in work` : 'The queue does not answer.'} · <${Link} to="/admin/queue">Queue and quota<//></dd>
+            <dt>Quota</dt><dd>${c.quota === null ? 'The queue does not answer.' : main.length === 0 ? `${title(c.provider)} has not been asked yet.` : html`<${Quota} buckets=${main} /><span class="muted">${plural(calls, 'call')} this hour${c.provider === 'hubspot' ? ` · ${daily(c)}` : ''}</span>`}</dd>
         </dl></section>`;
+}
+
+/* The endpoint at the provider, each event on or off, a delivery of our own, another secret. */
+function Endpoint({ c, types, onRepair }) {
+    const status = useGet(c.state === 'connected' ? `/connections/${c.connection_id}/webhook-endpoint` : null);
+    const [turning, turn] = useState(false);
+    const test = useAction(() => post(`/connections/${c.connection_id}/webhook-endpoint/test`));
+    const [tested, setTested] = useState(null);
+    const w = status.data;
+    const off = w?.supported && w.missing ? w.missing.split(', ') : [];
+    const rows = [...types.map((t) => ({ ...t, on: !off.includes(t.event_type) })), ...off.filter((o) => !types.some((t) => t.event_type === o)).map((o) => ({ event_type: o, events: 0, last_at: null, on: false }))];
+    const tryIt = async () => {
+        const r = await test.act();
+        if (!r) return;
+        setTested(r);
+        say(r.problem ? `The test delivery was refused: ${r.problem}` : 'The test delivery was taken.');
+    };
+    return html`
+        <${Failure} error=${status.error} what=${`${title(c.provider)} was not asked about the subscription.`} again=${status.reload} quiet />
+        ${status.loading ? html`<${Loading} lines=${1} what=${`Asking ${title(c.provider)}`} />` : null}
+        ${w ? html`<p>${!w.supported ? `${title(c.provider)} keeps the subscription in the app that is installed.` : w.problem ? html`<${Chip} kind="warn">To mend<//> ${w.problem}` : html`<${Chip} kind="ok">Subscription on<//> every kind of change is heard of, and the signing secret is known.`}</p><p class="muted break">${w.url}</p>` : null}
+        <${Failure} error=${test.error} />
+        ${tested ? html`<${Notice} kind=${tested.problem ? 'warn' : 'ok'} role="status"><p><strong>${tested.problem ? 'The test delivery was refused.' : 'The test delivery was taken'}</strong>${tested.problem ? ` ${tested.problem}` : `, in ${duration(tested.took_ms)}. It shows below as ignored.`}</p><//>` : null}
+        <p class="row">${may('operator') ? html`<${Busy} busy=${test.busy} onClick=${tryIt}>Send a test event<//>` : null}
+            ${may('admin') ? html`<button type="button" onClick=${onRepair}>Repair webhooks</button>` : null}
+            ${may('admin') && c.provider === 'stripe' ? html`<button type="button" onClick=${() => turn(true)}>Rotate the signing secret</button>` : null}</p>
+        <h3>Subscriptions heard from in the last 7 days</h3>
+        ${rows.length === 0 ? html`<${Empty}><p>None.</p><//>` : html`<table class="cards-narrow"><caption class="hidden">Subscriptions</caption><thead><tr><th scope="col">Event</th><th scope="col">State</th><th scope="col" class="n">Events</th><th scope="col">Last seen</th></tr></thead><tbody>
+        ${rows.map((t) => html`<tr key=${t.event_type}><th scope="row" class="break">${t.event_type}</th><td data-label="State">${t.on ? html`<${Chip} kind="ok">On<//>` : html`<${Chip} kind="warn">Off<//>`}</td><td data-label="Events" class="n">${num(t.events)}</td><td data-label="Last seen"><${Time} at=${t.last_at} short /></td></tr>`)}</tbody></table>`}
+        ${turning ? html`<${Rotate} c=${c} onClose=${() => turn(false)} done=${status.reload} />` : null}`;
+}
+
+function Rotate({ c, onClose, done }) {
+    const [secret, set] = useState('');
+    const [end, setEnd] = useState(null);
+    const act = useAction(async (e) => {
+        e.preventDefault();
+        const r = await post(`/connections/${c.connection_id}/webhook-endpoint/rotate-secret`, secret.trim() ? { secret: secret.trim() } : {});
+        set('');
+        setEnd(r);
+        say('The signing secret is another one now.');
+        done();
+    });
+    return html`<${Dialog} title="Rotate the signing secret" onClose=${onClose}>
+        ${end ? html`<${Notice} kind=${end.problem ? 'warn' : 'ok'} role="status"><p><strong>Another secret is in force.</strong> The one until now stays good for deliveries that are on their way. ${end.problem}</p><//><p><button type="button" onClick=${onClose}>Close</button></p>`
+        : html`<p>Without a secret here, ${title(c.provider)} makes a new endpoint, and the old one is deleted after it. If you rolled the secret at ${title(c.provider)}, give it here. Either way the one until now stays good for deliveries that are on their way.</p>
+        <form onSubmit=${act.act}><label for="whsec">Signing secret, if you rolled it</label><input id="whsec" type="password" autocomplete="off" placeholder="whsec_…" value=${secret} onInput=${(e) => set(e.target.value)} />
+            <${Failure} error=${act.error} />
+            <p class="row"><button type="submit" class="main" aria-disabled=${act.busy}>Rotate</button><button type="button" onClick=${onClose}>Keep it</button></p></form>`}<//>`;
 }
 
 export function Webhooks({ c, moved }) {
     const { data, error, loading, reload } = useGet(`/connections/${c.connection_id}/deliveries`, moved);
     const [repair, set] = useState(false);
-    return html`<h2>Webhooks of the last 24 hours</h2>
-        <${Failure} error=${error} again=${reload} />
+    return html`<h2>Webhooks</h2>
+        <${Failure} error=${error} what="The deliveries could not be read." still="Webhooks are taken all the same." again=${reload} />
         ${loading ? html`<${Loading} />` : null}
         ${data ? html`
-            <p>${Object.entries(data.verdicts).map(([v, n]) => html`<span key=${v} class="tag">${num(n)} ${verdicts[v] ?? v}</span> `)}${Object.keys(data.verdicts).length === 0 ? 'No delivery. ' : ''}
-            Lag p50 ${data.lag_p50_seconds?.toFixed(1) ?? '–'} s, p95 ${data.lag_p95_seconds?.toFixed(1) ?? '–'} s.</p>
-            ${may('admin') ? html`<p><button type="button" onClick=${() => set(true)}>Repair webhooks</button></p>` : null}
-            <h3>Subscriptions heard from in the last 7 days</h3>
-            ${data.types.length === 0 ? html`<${Empty}><p>None.</p><//>` : html`<div class="scroll" tabindex="0" role="region" aria-label="Subscriptions"><table><caption class="hidden">Subscriptions</caption><thead><tr><th scope="col">Event</th><th scope="col" class="n">Events</th><th scope="col">Last seen</th></tr></thead><tbody>
-            ${data.types.map((t) => html`<tr key=${t.event_type}><th scope="row">${t.event_type}</th><td class="n">${num(t.events)}</td><td><${Time} at=${t.last_at} short /></td></tr>`)}</tbody></table></div>`}
+            <p class="row">Last 24 hours: ${Object.entries(data.verdicts).map(([v, n]) => html`<span key=${v} class="tag">${num(n)} ${verdicts[v] ?? v}</span>`)}${Object.keys(data.verdicts).length === 0 ? 'no delivery' : ''}
+            <span class="muted">lag p50 ${seconds(data.lag_p50_seconds)}, p95 ${seconds(data.lag_p95_seconds)}</span></p>
+            <${Endpoint} c=${c} types=${data.types} onRepair=${() => set(true)} />
             <h3>Last ten</h3>
             ${data.last.length === 0 ? html`<${Empty}><p>None.</p><//>` : html`<table class="cards-narrow"><caption class="hidden">Last ten deliveries</caption><thead><tr><th scope="col">Time</th><th scope="col">Verdict</th><th scope="col">Event</th><th scope="col">Record</th><th scope="col" class="n">Lag</th></tr></thead><tbody>
-            ${data.last.map((e) => html`<tr key=${e.event_no}><td data-label="Time"><${Time} at=${e.received_at} seconds /></td><td data-label="Verdict">${verdicts[e.verdict] ?? e.verdict}</td><td data-label="Event" class="break">${e.event_type} <span class="muted">${e.event_id}</span></td><td data-label="Record" class="break">${e.object_type} ${e.record_id}</td><td data-label="Lag" class="n">${duration(e.lag_ms)}</td></tr>`)}</tbody></table>`}` : null}
+            ${data.last.map((e) => html`<tr key=${e.event_no}><td data-label="Time" class="when"><${Time} at=${e.received_at} seconds /></td><td data-label="Verdict">${verdicts[e.verdict] ?? e.verdict}</td><td data-label="Event" class="break">${e.event_type || '–'} <span class="muted">${e.event_id}</span></td><td data-label="Record" class="break">${e.object_type || e.record_id ? `${e.object_type} ${e.record_id}` : '–'}</td><td data-label="Lag" class="n">${duration(e.lag_ms)}</td></tr>`)}</tbody></table>`}` : null}
         ${repair ? html`<${Repair} c=${c} onClose=${() => set(false)} reload=${reload} />` : null}`;
 }
 
@@ -339,6 +471,7 @@ export function Why({ c, start = '' }) {
         setFound(r);
         say('The checks are done.');
     });
+    const there = found && outside(c, found.object_type, found.record_id);
     return html`<section class="panel" aria-labelledby="why"><h2 id="why">Why is this record missing?</h2>
         <form class="row" onSubmit=${ask.act}>
             <label for="why-text">Name, domain, e-mail, id or address at ${title(c.provider)}</label>
@@ -347,7 +480,7 @@ export function Why({ c, start = '' }) {
         </form>
         ${ask.busy ? html`<${Loading} what=${`Asking ${title(c.provider)}`} />` : null}
         <${Failure} error=${ask.error} />
-        ${found ? html`<p class="muted">${found.object_type} ${found.record_id}</p><${FindingList} findings=${found.items} />` : null}
+        ${found ? html`<p><span class="muted break">${found.object_type} ${found.record_id}</span>${there ? html` · <a href=${there} target="_blank" rel="noopener noreferrer">Open in ${title(c.provider)}</a>` : null}</p><${FindingList} findings=${found.items} />` : null}
     </section>`;
 }
 
@@ -372,8 +505,8 @@ function Pictures({ c, moved }) {
 export function Overview({ c, moved, run, onRepair, onWhy }) {
     return html`
         <${Clocks} c=${c} onRepair=${onRepair} onWhy=${onWhy} />
-        ${run.live ? html`<${RunProgress} key=${run.live.run_id} run=${run.live} provider=${c.provider} cancelling=${run.cancel.busy} onCancel=${() => run.cancel.act(run.live.run_id)} />` : null}
-        ${run.ended && !run.live ? html`<${Ended} c=${c} run=${run.ended} />` : null}
+        ${run.live ? html`<${RunProgress} key=${run.live.run_id} c=${c} run=${run.live} cancelling=${run.cancel.busy} onCancel=${() => run.cancel.act(run.live.run_id)} />` : null}
+        ${run.ended && !run.live ? html`<${Ended} c=${c} run=${run.ended} again=${run.start.act} />` : null}
         <section aria-labelledby="records"><h2 id="records">Records</h2>
             <p><strong>${num(c.in_sync)}</strong> in sync · ${num(c.unwell.excluded ?? 0)} excluded · ${num(c.unwell.unmatched ?? 0)} unmatched · ${num(c.failing)} failing ${c.failing ? html`<${Link} to=${`${path(c)}/log?errors=1&unresolved=1`}>see failing<//>` : null}</p>
             ${c.scope_kind ? html`<p class="muted">Mirrored: ${c.scope_kind} ${c.scope_name || c.scope_id}${c.scope_size ? `, ${plural(c.scope_size, 'member')}` : ''}</p>` : c.provider === 'hubspot' && c.state === 'connected' ? html`<${Notice} kind="warn"><p>Nothing is mirrored yet. <${Link} to=${`${path(c)}/scope`}>Choose what is mirrored<//>.</p><//>` : null}

@@ -236,6 +236,18 @@ export function useAddress() {
     return at;
 }
 
+/** Whether the window is too narrow for all of the header. */
+const narrowQuery = matchMedia('(max-width: 900px)');
+export function useNarrow() {
+    const [narrow, set] = useState(narrowQuery.matches);
+    useEffect(() => {
+        const changed = () => set(narrowQuery.matches);
+        narrowQuery.addEventListener('change', changed);
+        return () => narrowQuery.removeEventListener('change', changed);
+    }, []);
+    return narrow;
+}
+
 /** A link inside the page. */
 export function Link({ to, children, ...rest }) {
     const onClick = (e) => {
@@ -273,6 +285,21 @@ export function when(iso, seconds = false) {
     return `${format({ weekday: 'short', day: 'numeric', month: 'short' }).format(date)}, ${clock}`;
 }
 
+/** What a field for date and time shows of an instant in the chosen zone, and back. */
+export function fieldOf(iso) {
+    if (!iso || Number.isNaN(Date.parse(iso))) return '';
+    return new Intl.DateTimeFormat('sv-SE', { dateStyle: 'short', timeStyle: 'short', timeZone: zone() }).format(new Date(iso)).replace(' ', 'T');
+}
+export function instantOf(field) {
+    const wanted = Date.parse(`${field}:00Z`);
+    if (Number.isNaN(wanted)) return '';
+    let at = wanted;
+    // Twice: the first step may cross the night in which clocks are changed.
+    for (let i = 0; i < 2; i += 1) at += wanted - Date.parse(`${fieldOf(new Date(at).toISOString())}:00Z`);
+    return new Date(at).toISOString();
+}
+export const midnight = () => instantOf(`${fieldOf(new Date().toISOString()).slice(0, 10)}T00:00`);
+
 export function zoneName() {
     const parts = format({ timeZoneName: 'short', hour: 'numeric' }).formatToParts(new Date());
     return parts.find((p) => p.type === 'timeZoneName')?.value ?? 'UTC';
@@ -295,6 +322,8 @@ export function Time({ at, seconds, short }) {
 }
 
 const numbers = new Intl.NumberFormat('en');
+/** Of many words one list: "a", "a and b", "a, b and c". */
+export const listed = (words) => new Intl.ListFormat('en-GB', { type: 'conjunction' }).format(words);
 export const num = (n) => (n === null || n === undefined ? '–' : numbers.format(n));
 export const plural = (n, one, many = `${one}s`) => `${num(n)} ${n === 1 ? one : many}`;
 

@@ -1,11 +1,20 @@
 // The log: every filter is in the address, the page stays put while rows arrive, and each row opens
 // as a drawer with meaning, action, history and what the provider said.
-import { duration, get, go, html, Link, may, num, outside, plural, post, say, state, Time, title, useAction, useEffect, useGet, useMoved, useRef, useShared, useState, zoneName } from './lib.js';
-import { Busy, Chip, CopyButton, Dialog, Empty, Failure, Loading, Notice, ResultChip, Switch } from './parts.js';
+import { duration, fieldOf, get, go, html, instantOf, Link, may, midnight, num, outside, plural, post, say, state, Time, title, useAction, useEffect, useGet, useMoved, useRef, useShared, useState, when, zoneName } from './lib.js';
+import { Busy, Chip, CopyButton, Dialog, Empty, Failure, Loading, Notice, ResultChip, results, Switch } from './parts.js';
 
 const triggers = { webhook: '⇢ webhook', nightly: '☾ nightly', person: '☝ person', cli: '☝ command', retry: '↻ retry', 'catch-up': '⟳ catch-up', reconnect: '⟳ reconnect', related: '⇢ related' };
-const fields = ['errors', 'unresolved', 'slow', 'status', 'code', 'field', 'trigger', 'object_type', 'record', 'customer', 'run', 'last', 'from', 'to'];
-const shown = { errors: () => 'Errors only', unresolved: () => 'Not resolved', slow: () => 'Slow (over 5 s)', last: (v) => `Last ${v}`, code: (v) => v, status: (v) => v, trigger: (v) => `By ${v}`, field: (v) => `Field ${v}`, object_type: (v) => v, record: (v) => `Record ${v}`, customer: (v) => `Customer ${v}`, run: (v) => `Run ${v}`, from: (v) => `From ${v}`, to: (v) => `To ${v}` };
+const fields = ['errors', 'unresolved', 'slow', 'provider', 'status', 'code', 'field', 'trigger', 'object_type', 'record', 'customer', 'run', 'last', 'from', 'to'];
+const startedBy = { webhook: 'Webhook', nightly: 'Nightly', person: 'Person, on the page', cli: 'Person, by command', retry: 'Retry', 'catch-up': 'Catch-up', reconnect: 'Reconnect', related: 'Related record', 'person,cli,retry': 'By hand' };
+const ranges = { '1h': 'Last hour', '24h': 'Last 24 hours', today: 'Today', '7d': 'Last 7 days' };
+const kinds = { hubspot: ['company', 'contact', 'owner'], stripe: ['customer', 'subscription', 'invoice', 'price', 'product', 'coupon', 'charge', 'payment_intent', 'refund', 'credit_note', 'dispute', 'promotion_code'] };
+const shown = {
+    errors: () => 'Errors only', unresolved: () => 'Not resolved', slow: () => 'Slow (over 5 s)', provider: title,
+    last: (v) => ranges[v] ?? `Last ${v}`, code: (v, names) => names.get(v) ?? v, field: (v) => `Field ${v}`,
+    status: (v) => v.split(',').map((s) => results[s]?.[1] ?? s).join(' or '), trigger: (v) => (startedBy[v] ? `Started by: ${startedBy[v].toLowerCase()}` : `Started by ${v}`),
+    object_type: (v) => v.replaceAll('_', ' '), record: (v) => `Record ${v}`, customer: (v) => `Customer ${v}`, run: (v) => `Run ${v}`,
+    from: (v) => `From ${when(v)}`, to: (v) => `To ${when(v)}`,
+};
 
 function read() {
     const q = new URLSearchParams(location.search);
@@ -20,33 +29,66 @@ function query(filter, more = {}) {
     return q.toString();
 }
 
+/* What the API understands: today is a midnight of the zone that is shown. */
+const forApi = (filter) => (filter.last === 'today' ? { ...filter, last: '', from: midnight() } : filter);
+
 const recordName = (a) => (a.record_name ? `${a.record_name} (${a.record_id})` : a.record_id);
 
-function Filters({ base, filter, set }) {
-    const [open, setOpen] = useState(Boolean(filter.from || filter.to || filter.run || filter.customer));
-    const errors = useGet('/errors');
+function Filters({ base, filter, set, c, names }) {
+    const [open, setOpen] = useState(Boolean(filter.code || filter.trigger || filter.object_type || filter.run));
+    const [own, setOwn] = useState(Boolean(filter.from || filter.to));
+    useEffect(() => setOwn(Boolean(filter.from || filter.to)), [filter.from, filter.to]);
     const pick = (name) => (e) => set({ ...filter, [name]: e.target.value });
+    const range = (e) => {
+        setOwn(e.target.value === 'own');
+        if (e.target.value !== 'own') set({ ...filter, last: e.target.value, from: '', to: '' });
+    };
+    const end = (name) => (e) => set({ ...filter, last: '', [name]: e.target.value ? instantOf(e.target.value) : '' });
+    const option = ([value, word]) => html`<option key=${value} value=${value}>${word}</option>`;
+    const provider = c?.provider ?? filter.provider;
+    const types = provider ? kinds[provider] ?? [] : Object.values(kinds).flat();
     return html`<form class=${`filters ${open ? '' : 'folded'}`} role="search" aria-label="Filter the log" onSubmit=${(e) => e.preventDefault()}>
         <${Switch} id="errors-only" on=${filter.errors === '1'} set=${(on) => set({ ...filter, errors: on ? '1' : '' })}>Errors only<//>
-        <div><label for="f-record">Record or customer</label><input id="f-record" type="search" value=${filter.record ?? ''} onChange=${pick('record')} /></div>
-        <div><label for="f-last">Time</label><select id="f-last" value=${filter.last ?? ''} onChange=${pick('last')}><option value="">30 days</option><option value="24h">24 hours</option><option value="7d">7 days</option><option value="1h">1 hour</option></select></div>
-        <div><label for="f-status">Result</label><select id="f-status" value=${filter.status ?? ''} onChange=${pick('status')}><option value="">Any</option><option value="succeeded">Succeeded</option><option value="partial">Partial</option><option value="failed">Failed</option><option value="retrying">Retrying</option><option value="skipped">Skipped</option><option value="cancelled">Cancelled</option></select></div>
+        <div><label for="f-record">Record or customer</label><input id="f-record" type="search" placeholder="Name or id" value=${filter.record ?? ''} onChange=${pick('record')} /></div>
+        <div><label for="f-last">Time</label><select id="f-last" value=${own ? 'own' : filter.last ?? ''} onChange=${range}><option value="">30 days</option>${Object.entries(ranges).map(option)}${filter.last && !ranges[filter.last] ? option([filter.last, `Last ${filter.last}`]) : null}<option value="own">Own range…</option></select></div>
+        <div><label for="f-status">Result</label><select id="f-status" value=${filter.status ?? ''} onChange=${pick('status')}><option value="">Any</option>${['succeeded', 'partial', 'failed', 'retrying', 'skipped', 'cancelled', 'interrupted'].map((s) => option([s, results[s][1]]))}</select></div>
         <button type="button" class="quiet" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? 'Fewer filters' : 'More filters'}</button>
+        ${own ? html`<div class="more">
+            <div><label for="f-from">From (${zoneName()})</label><input id="f-from" type="datetime-local" value=${fieldOf(filter.from)} onChange=${end('from')} /></div>
+            <div><label for="f-to">To (${zoneName()})</label><input id="f-to" type="datetime-local" value=${fieldOf(filter.to)} onChange=${end('to')} /></div></div>` : null}
         ${open ? html`<div class="more">
-            <div><label for="f-code">Error</label><select id="f-code" value=${filter.code ?? ''} onChange=${pick('code')}><option value="">Any</option>${(errors.data?.items ?? []).map((e) => html`<option key=${e.code} value=${e.code}>${e.title}</option>`)}</select></div>
-            <div><label for="f-trigger">Started by</label><select id="f-trigger" value=${filter.trigger ?? ''} onChange=${pick('trigger')}><option value="">Anything</option><option value="webhook">Webhook</option><option value="nightly">Nightly</option><option value="person,cli">Person</option><option value="retry">Retry</option><option value="catch-up">Catch-up</option></select></div>
-            <div><label for="f-kind">Kind</label><input id="f-kind" value=${filter.object_type ?? ''} placeholder="company" onChange=${pick('object_type')} /></div>
-            <div><label for="f-run">Run</label><input id="f-run" inputmode="numeric" value=${filter.run ?? ''} onChange=${pick('run')} /></div>
-            <div><label for="f-from">From (UTC)</label><input id="f-from" placeholder="2026-11-20T00:00:00Z" value=${filter.from ?? ''} onChange=${pick('from')} /></div>
-            <div><label for="f-to">To (UTC)</label><input id="f-to" placeholder="2026-11-21T00:00:00Z" value=${filter.to ?? ''} onChange=${pick('to')} /></div>
+            ${c ? null : html`<div><label for="f-provider">Provider</label><select id="f-provider" value=${filter.provider ?? ''} onChange=${(e) => set({ ...filter, provider: e.target.value, object_type: '' })}><option value="">Any</option>${Object.keys(kinds).map((p) => option([p, title(p)]))}</select></div>`}
+            <div><label for="f-code">Error</label><select id="f-code" value=${filter.code ?? ''} onChange=${pick('code')}><option value="">Any</option>${[...names].map(option)}</select></div>
+            <div><label for="f-trigger">Started by</label><select id="f-trigger" value=${filter.trigger ?? ''} onChange=${pick('trigger')}><option value="">Anything</option>${Object.entries(startedBy).map(option)}${filter.trigger && !startedBy[filter.trigger] ? option([filter.trigger, filter.trigger]) : null}</select></div>
+            <div><label for="f-kind">Kind</label><select id="f-kind" value=${filter.object_type ?? ''} onChange=${pick('object_type')}><option value="">Any</option>${types.map((k) => option([k, k.replaceAll('_', ' ')]))}${filter.object_type && !types.includes(filter.object_type) ? option([filter.object_type, filter.object_type]) : null}</select></div>
+            <div><label for="f-run">Run</label><input id="f-run" inputmode="numeric" placeholder="Number" value=${filter.run ?? ''} onChange=${pick('run')} /></div>
         </div>` : null}
         <p class="row views"><span class="muted">Views</span>
             <${Link} to=${`${base}?errors=1`}>Errors only<//><${Link} to=${`${base}?status=skipped`}>Skipped<//><${Link} to=${`${base}?slow=1`}>Slow (over 5 s)<//><${Link} to=${`${base}?trigger=person,cli,retry`}>By hand<//></p>
     </form>`;
 }
 
+/* Those that were ticked, one by one; what was refused is said. */
+function RetryChosen({ chosen, done }) {
+    const run = useAction(async () => {
+        let refused = '';
+        let n = 0;
+        for (const id of chosen) {
+            try {
+                await post(`/attempts/${id}/retry`);
+                n += 1;
+            } catch (error) {
+                refused = error.message;
+            }
+        }
+        done({ n, left: chosen.size - n, refused });
+        say(`${plural(n, 'record')} will be tried again.`);
+    });
+    return html`<${Busy} busy=${run.busy} onClick=${run.act}>Retry ${num(chosen.size)} chosen<//>`;
+}
+
 function RetryAll({ connection, filter, onClose }) {
-    const q = query({ ...filter, after: '' }, { connection });
+    const q = query(forApi(filter), { connection });
     const [dry, setDry] = useState(null);
     const [done, setDone] = useState(null);
     const stop = useRef(false);
@@ -90,17 +132,28 @@ function Groups({ groups, base, filter }) {
     return html`<table class="cards-narrow"><caption class="hidden">Attempts by cause</caption><thead><tr><th scope="col">Cause</th><th scope="col" class="n">Attempts</th><th scope="col" class="n">Records</th><th scope="col">First</th><th scope="col">Last</th><th scope="col">30 days</th></tr></thead>
         <tbody>${groups.map((g) => {
         const most = Math.max(1, ...Object.values(g.days));
-        return html`<tr key=${g.error_code}><td data-label="Cause"><${Link} to=${`${base}?${query({ ...filter, code: g.error_code })}`}>${g.error_title ?? g.error_code}<//></td><td class="n" data-label="Attempts">${num(g.attempts)}</td><td class="n" data-label="Records">${num(g.records)}</td><td data-label="First"><${Time} at=${g.first_at} short /></td><td data-label="Last"><${Time} at=${g.last_at} short /></td>
-            <td><svg class="spark" viewBox="0 0 60 12" preserveAspectRatio="none" aria-hidden="true">${days.map((d, i) => html`<rect key=${d} x=${i * 2} width="1.6" y=${12 - ((g.days[d] ?? 0) / most) * 12} height=${((g.days[d] ?? 0) / most) * 12}></rect>`)}</svg></td></tr>`;
+        return html`<tr key=${g.error_code}><td data-label="Cause"><${Chip} kind=${{ error: 'error', warning: 'warn' }[g.severity] ?? 'idle'}><${Link} to=${`${base}?${query({ ...filter, code: g.error_code })}`}>${g.error_title ?? g.error_code}<//><//></td><td class="n" data-label="Attempts">${num(g.attempts)}</td><td class="n" data-label="Records">${num(g.records)}</td><td data-label="First"><${Time} at=${g.first_at} short /></td><td data-label="Last"><${Time} at=${g.last_at} short /></td>
+            <td data-label="30 days"><svg class="spark" viewBox="0 0 60 12" preserveAspectRatio="none" aria-hidden="true">${days.map((d, i) => html`<rect key=${d} x=${i * 2} width="1.6" y=${12 - ((g.days[d] ?? 0) / most) * 12} height=${((g.days[d] ?? 0) / most) * 12}></rect>`)}</svg></td></tr>`;
     })}</tbody></table>`;
 }
 
-function Rows({ items, link }) {
+const retryable = (a) => a.record_id && !a.resolved && ['failed', 'partial', 'retrying'].includes(a.status) && a.retry !== 'never';
+
+function Rows({ items, link, chosen, choose }) {
+    const pick = may('operator') && items.some(retryable);
+    const toggle = (id) => () => {
+        const next = new Set(chosen);
+        if (!next.delete(id)) next.add(id);
+        choose(next);
+    };
+    const all = items.filter(retryable).map((a) => a.attempt_id);
+    const every = all.length > 0 && all.every((id) => chosen.has(id));
     return html`<table class="cards-narrow log"><caption class="hidden">Sync attempts, the newest first</caption>
-        <thead><tr><th scope="col" aria-sort="descending">Time (${zoneName()})</th><th scope="col">Started by</th><th scope="col">Record</th><th scope="col">Result</th><th scope="col">Error</th><th scope="col" class="n">Duration</th><th scope="col" class="n">Errors</th><th scope="col" class="n">Try</th></tr></thead>
+        <thead><tr>${pick ? html`<th scope="col"><input type="checkbox" aria-label="Choose all that can be retried" checked=${every} onChange=${() => choose(new Set(every ? [] : all))} /></th>` : null}<th scope="col" aria-sort="descending">Time (${zoneName()})</th><th scope="col">Started by</th><th scope="col">Record</th><th scope="col">Result</th><th scope="col">Error</th><th scope="col" class="n">Duration</th><th scope="col" class="n">Errors</th><th scope="col" class="n">Try</th></tr></thead>
         <tbody>${items.map((a) => html`<tr key=${a.attempt_id}>
-            <td data-label="Time"><${Link} class="row-link" to=${link(a.attempt_id)} data-attempt=${a.attempt_id}><${Time} at=${a.started_at} seconds /><//></td>
-            <td data-label="Started by">${triggers[a.trigger] ?? a.trigger}${a.actor ? html` <span class="muted">${a.actor}</span>` : ''}</td>
+            ${pick ? html`<td class=${retryable(a) ? 'tick' : 'tick none'}>${retryable(a) ? html`<label><input type="checkbox" aria-label=${`Choose ${a.object_type} ${recordName(a)}`} checked=${chosen.has(a.attempt_id)} onChange=${toggle(a.attempt_id)} /></label>` : null}</td>` : null}
+            <td data-label="Time" class="when"><${Link} class="row-link" to=${link(a.attempt_id)} data-attempt=${a.attempt_id}><${Time} at=${a.started_at} seconds /><//></td>
+            <td data-label="Started by" class="when">${triggers[a.trigger] ?? a.trigger}${a.actor ? html` <span class="muted">${a.actor}</span>` : ''}</td>
             <td data-label="Record" class="break">${a.object_type} ${a.record_id ? recordName(a) : html`<span class="muted">${plural(a.seen, 'record')}${a.run_id ? ` of run ${a.run_id}` : ''}</span>`}</td>
             <td data-label="Result"><${ResultChip} status=${a.status} resolved=${a.resolved} /></td>
             <td data-label="Error">${a.error_title ?? (a.error_code || '–')}${a.error_field ? html` <span class="muted">${a.error_field}</span>` : ''}</td>
@@ -112,11 +165,16 @@ export function Log({ c, attempt, moved }) {
     const { filter, group, after } = read();
     const shared = useShared();
     const connection = c ? String(c.connection_id) : '';
-    const q = query(filter, { connection });
-    const list = useGet(`/attempts?${query(filter, { connection, after, limit: 50 })}`);
+    const asked = forApi(filter);
+    const q = query(asked, { connection });
+    const errors = useGet('/errors');
+    const names = new Map((errors.data?.items ?? []).map((e) => [e.code, e.title]));
+    const list = useGet(`/attempts?${query(asked, { connection, after, limit: 50 })}`);
     const summary = useGet(`/attempts/summary?${q}${group ? '&group=1' : ''}`);
     const [retry, setRetry] = useState(false);
     const [newer, setNewer] = useState(0);
+    const [chosen, choose] = useState(new Set());
+    const [put, setPut] = useState(null);
     const items = list.data?.items ?? [];
     const first = items[0]?.attempt_id;
     const to = (f, more = {}) => go(`${base}?${query(f, { group: group ? '1' : '', ...more })}`);
@@ -128,6 +186,10 @@ export function Log({ c, attempt, moved }) {
         get(`/attempts/summary?${q}&newer_than=${first}`).then((s) => setNewer(s.count), () => {});
     }, [moved, first, q]);
     useEffect(() => setNewer(0), [first]);
+    useEffect(() => {
+        choose(new Set());
+        setPut(null);
+    }, [q, after]);
 
     useEffect(() => {
         const onKey = (e) => {
@@ -149,21 +211,23 @@ export function Log({ c, attempt, moved }) {
     const text = count ? `${count.more ? 'more than ' : ''}${plural(count.count, 'attempt')}` : '…';
     const ids = items.map((a) => a.attempt_id);
     return html`<h2>${c ? 'Log' : 'Log of all integrations'}</h2>
-        <${Filters} base=${base} filter=${filter} set=${(f) => to(f)} />
+        <${Filters} names=${names} base=${base} c=${c} filter=${filter} set=${(f) => to(f)} />
         <div class="row chips"><span role="status"><strong>${text}</strong></span>
-            ${chips.map(([k, v]) => html`<button type="button" key=${k} class="tag" onClick=${() => to({ ...filter, [k]: '' })} aria-label=${`Remove filter ${shown[k](v)}`}>${shown[k](v)} <span aria-hidden="true">✕</span></button>`)}
+            ${chips.map(([k, v]) => html`<button type="button" key=${k} class="tag" onClick=${() => to({ ...filter, [k]: '' })} aria-label=${`Remove filter ${shown[k](v, names)}`}>${shown[k](v, names)} <span aria-hidden="true">✕</span></button>`)}
             ${chips.length > 1 ? html`<button type="button" class="quiet" onClick=${() => to({})}>Clear filters</button>` : null}
             <span class="gap"></span>
             <${Switch} on=${group} set=${(on) => to(filter, { group: on ? '1' : '' })}>Group by cause<//>
+            ${chosen.size > 0 ? html`<${RetryChosen} chosen=${chosen} done=${(r) => { setPut(r); choose(new Set()); list.reload(); }} />` : null}
             ${may('operator') && count?.count > 0 ? html`<button type="button" onClick=${() => setRetry(true)}>Retry all failed</button>` : null}
             <a class="button" href=${`/api/v1/attempts/export?format=csv&${q}`} download>Export CSV</a><a class="button" href=${`/api/v1/attempts/export?format=jsonl&${q}`} download>JSON lines</a>
         </div>
+        ${put ? html`<${Notice} kind=${put.left ? 'warn' : 'ok'} role="status"><p><strong>${plural(put.n, 'record')} queued.</strong> They come back here as they are worked.${put.left ? ` ${num(put.left)} left out: ${put.refused}` : ''}</p><//>` : null}
         <${Failure} error=${list.error ?? summary.error} what="The log could not be read." still="Syncing goes on." again=${list.reload} />
         ${newer > 0 ? html`<p class="newer"><button type="button" onClick=${() => { setNewer(0); list.reload(); summary.reload(); }}>${num(newer)} newer, show</button></p>` : null}
         ${list.loading ? html`<${Loading} lines=${8} what="Loading the log" />` : null}
         ${group && summary.data?.groups ? html`<${Groups} groups=${summary.data.groups} base=${base} filter=${filter} />` : null}
         ${!group && list.data && items.length === 0 ? chips.length === 1 && filter.errors ? html`<${Empty} good><p>No errors in the last 30 days.</p><//>` : chips.length > 0 ? html`<${Empty}><p>Nothing matches.</p><p><button type="button" onClick=${() => to({})}>Clear filters</button></p><//>` : html`<${Empty}><p>No attempt yet. Each webhook, nightly sync and resync leaves a row here.</p><//>` : null}
-        ${!group && items.length > 0 ? html`<${Rows} items=${items} link=${link} />` : null}
+        ${!group && items.length > 0 ? html`<${Rows} ...${{ items, link, chosen, choose }} />` : null}
         <p class="row">${after ? html`<button type="button" onClick=${() => history.back()}>Newer page</button>` : null}
             ${!group && list.data?.next ? html`<${Link} class="button" to=${`${base}?${query(filter, { page_after: list.data.next })}`}>Older<//>` : null}</p>
         <p class="muted">Older than <${Time} at=${new Date(Date.now() - 30 * 864e5).toISOString()} /> is removed after 30 days.</p>

@@ -1,5 +1,5 @@
 // The page: header, navigation, the screen that the address names, live region, keys.
-import { change, get, go, html, Link, listen, Problem, render, say, state, Time, unlisten, api, useAddress, useEffect, useGet, useRef, useShared, useState, when, zoneName } from './lib.js';
+import { change, get, go, html, Link, listen, Problem, render, say, state, Time, unlisten, api, useAddress, useEffect, useGet, useNarrow, useRef, useShared, useState, when, zoneName } from './lib.js';
 import { Dialog, Failure, Notice, Switch } from './parts.js';
 import { Integration, Integrations, Overview, Webhooks } from './integrations.js';
 import { Log } from './log.js';
@@ -46,19 +46,31 @@ function Screen({ path, hash }) {
     return html`<${Missing} />`;
 }
 
-function Choices() {
+const keep = (name) => (e) => {
+    localStorage.setItem(name, e.target.value);
+    change({ [name]: e.target.value });
+};
+
+/* In the header; below the screen where the header has no room. */
+function Zone() {
     const s = useShared();
-    const keep = (name) => (e) => {
-        localStorage.setItem(name, e.target.value);
-        change({ [name]: e.target.value });
-    };
+    const [, tick] = useState(0);
+    useEffect(() => {
+        const timer = setInterval(() => tick((n) => n + 1), 20000);
+        return () => clearInterval(timer);
+    }, []);
+    return html`<span class="zone"><label for="zone" class="hidden">Times shown in</label><select id="zone" value=${s.zone} onChange=${keep('zone')}><option value="workspace">Workspace time</option><option value="mine">My time</option><option value="utc">UTC</option></select>
+        <span class="muted">${when(new Date().toISOString()).replace('today ', '')} ${zoneName()}</span></span>`;
+}
+
+function Choices({ narrow }) {
+    const s = useShared();
     useEffect(() => {
         if (s.theme === 'system') delete document.documentElement.dataset.theme;
         else document.documentElement.dataset.theme = s.theme;
     }, [s.theme]);
     return html`<div class="choices">
-        <label for="zone" class="hidden">Times shown in</label><select id="zone" value=${s.zone} onChange=${keep('zone')}><option value="workspace">Workspace time</option><option value="mine">My time</option><option value="utc">UTC</option></select>
-        <span class="muted">${when(new Date().toISOString()).replace('today ', '')} ${zoneName()}</span>
+        ${narrow ? html`<${Zone} />` : null}
         <label for="theme" class="hidden">Colours</label><select id="theme" value=${s.theme} onChange=${keep('theme')}><option value="system">System colours</option><option value="light">Light</option><option value="dark">Dark</option></select>
         <button type="button" class="quiet" aria-pressed=${s.paused} onClick=${() => change({ paused: !s.paused })}>${s.paused ? 'Go on live' : 'Pause live updates'}</button></div>`;
 }
@@ -76,6 +88,7 @@ function App() {
     const address = useAddress();
     const url = new URL(address, location.href);
     const [help, setHelp] = useState(false);
+    const narrow = useNarrow();
     const spaces = useGet(s.who ? '/workspaces' : null, s.who?.token_id);
     const first = useRef(true);
     const path = url.pathname;
@@ -110,10 +123,10 @@ function App() {
     return html`<a class="skip" href="#main">Skip to the content</a>
         <header class="top"><${Link} to="/admin/integrations" class="brand">pivotal-sync<//>
             <nav aria-label="Sections"><ul>${sections.map(([to, word]) => html`<li key=${to}><${Link} to=${to} aria-current=${path.startsWith(to) ? 'page' : undefined}>${word}<//></li>`)}</ul></nav>
-            <div class="who"><span class="muted">${s.who.name || 'signed in'} · ${s.who.role}</span><button type="button" class="quiet" onClick=${() => setHelp(true)} aria-label="Help on keys">?</button><button type="button" class="quiet" onClick=${signOut}>Sign out</button></div></header>
+            ${narrow ? null : html`<${Zone} />`}<div class="who"><span class="muted">${s.who.name || 'signed in'} · ${s.who.role}</span><button type="button" class="quiet" onClick=${() => setHelp(true)} aria-label="Help on keys">?</button><button type="button" class="quiet" onClick=${signOut}>Sign out</button></div></header>
         ${s.offlineSince ? html`<div class="offline" role="status">Live updates stopped <${Time} at=${s.offlineSince} seconds />, reconnecting. What you see may be old.</div>` : null}
         <main id="main" tabindex="-1"><${Screen} path=${path} hash=${url.hash.slice(1)} /></main>
-        <footer class="foot"><${Choices} /></footer>
+        <footer class="foot"><${Choices} narrow=${narrow} /></footer>
         ${help ? html`<${Help} onClose=${() => setHelp(false)} />` : null}
         <div role="status" aria-live="polite" class="hidden" id="said">${s.said}</div>`;
 }

@@ -1,5 +1,5 @@
 // Field mapping with its versions, and what is mirrored.
-import { api, get, go, html, Link, may, num, plural, post, say, Time, title, useAction, useEffect, useGet, useState } from './lib.js';
+import { api, get, go, html, Link, listed, may, num, plural, post, say, Time, title, useAction, useEffect, useGet, useState } from './lib.js';
 import { Busy, Chip, Dialog, Empty, Failure, Loading, NeedsRole, Notice, Switch } from './parts.js';
 import { shownValue } from './customers.js';
 
@@ -13,9 +13,12 @@ function Line({ line, i, set, remove, problems, properties, editable }) {
     if (!editable) return html`<tr><th scope="row">${line.field}</th><td data-label="Property" class="break">${line.source}</td><td data-label="Type">${line.type}</td><td data-label="Conversion">${line.convert || '–'}</td><td></td></tr>`;
     return html`<tr class=${mine.some((p) => p.severity === 'error') ? 'bad' : ''}>
         <td data-label="Field"><input aria-label=${`Field of line ${i + 1}`} value=${line.field} onInput=${edit('field')} /></td>
-        <td data-label="Property"><input aria-label=${`Property of line ${i + 1}`} list="properties" value=${line.source} onInput=${edit('source')} /><small class="muted about">${property ? `${property.label ?? ''} (${property.type ?? '?'})` : ''}</small>
+        <td data-label="Property"><input aria-label=${`Property of line ${i + 1}`} list="properties" value=${line.source} onInput=${edit('source')} /><small class="muted about">${property ? `${property.label ?? ''} (${property.type ?? '?'})${property.filled === null || property.filled === undefined ? '' : `, filled in ${property.filled} %`}` : ''}</small>
             ${mine.map((p, k) => html`<p key=${k} class=${`problem ${p.severity}`}>${p.severity === 'error' ? '✕' : '!'} ${p.message}</p>`)}</td>
-        <td data-label="Type"><select aria-label=${`Type of line ${i + 1}`} value=${line.type} onChange=${edit('type')}>${types.map((t) => html`<option key=${t} value=${t}>${t}</option>`)}</select></td>
+        <td data-label="Type"><select aria-label=${`Type of line ${i + 1}`} value=${line.type} onChange=${edit('type')}>${types.map((t) => {
+        const fits = t === line.type || !property?.fits || property.fits.includes(t);
+        return html`<option key=${t} value=${t} disabled=${!fits}>${t}${fits ? '' : ` (not from a ${property.type})`}</option>`;
+    })}</select></td>
         <td data-label="Conversion"><select aria-label=${`Conversion of line ${i + 1}`} value=${line.convert} onChange=${edit('convert')}>${(converts.includes(line.convert) ? converts : [...converts, line.convert]).map((t) => html`<option key=${t} value=${t}>${t || 'none'}</option>`)}</select></td>
         <td><button type="button" class="quiet" aria-label=${`Remove line ${i + 1}, ${line.field}`} onClick=${remove}>Remove</button></td></tr>`;
 }
@@ -79,6 +82,8 @@ export function Mapping({ c, reload: reloadConnection }) {
     const [saved, setSaved] = useState(null);
     const [diff, setDiff] = useState(null);
     const editable = may('admin');
+    const spaces = useGet('/workspaces');
+    const plans = spaces.data?.items.find((w) => w.name === c.workspace)?.plans;
     useEffect(() => {
         if (mapping.data) setLines(mapping.data.fields.map((f) => ({ type: 'text', convert: '', ...f })));
     }, [mapping.data]);
@@ -135,6 +140,7 @@ export function Mapping({ c, reload: reloadConnection }) {
             <datalist id="properties">${(schema.data?.items ?? []).map((p) => html`<option key=${p.name} value=${p.name}>${p.label ?? p.name} (${p.type ?? '?'})</option>`)}</datalist>
             <table class=${`cards-narrow ${editable ? 'edit' : ''}`}><caption class="hidden">Which property fills which field</caption><thead><tr><th scope="col">Field</th><th scope="col">${title(c.provider)} property</th><th scope="col">Type</th><th scope="col">Conversion</th><th scope="col"><span class="hidden">Remove</span></th></tr></thead>
             <tbody>${lines.map((line, i) => html`<${Line} key=${i} ...${{ line, i, problems, editable, properties: schema.data?.items ?? [] }} set=${(l) => set(lines.map((x, k) => (k === i ? l : x)))} remove=${() => set(lines.filter((_, k) => k !== i))} />`)}</tbody></table>
+            ${lines.some((l) => l.convert === 'plan') ? html`<p class="muted">Plans of this workspace, compared without case: ${plans?.length ? listed(plans) : 'any, since none are listed'}.</p>` : null}
             ${problems.filter((p) => p.line === 0).map((p, k) => html`<p key=${k} class=${`problem ${p.severity}`}>${p.message}</p>`)}
             ${editable ? html`<p class="row"><button type="button" onClick=${() => set([...lines, { field: '', source: '', type: 'text', convert: '' }])}>Add a line</button>
                 <${Busy} busy=${tryAll.busy} onClick=${tryAll.act}>Dry run on all<//>

@@ -36,7 +36,9 @@ async function checkOne(page, by) {
     await patchCompany({ name: `Revoked by ${by.name}` });
     await page.locator('.banner').getByText('Reauthorize').first().waitFor();
     await saw(page, /Your field mapping is kept/);
+    if (by.name === 'mouse') await judge(page, 'reauthorize');
     await by.press('button', 'Reauthorize');
+    if (by.name === 'mouse') await judge(page, 'connect');
     await by.press('button', 'Sign in at HubSpot', page.getByRole('dialog'));
     await saw(page, 'HubSpot is connected.');
     await page.locator('.banner').getByText('Connected').waitFor();
@@ -58,8 +60,11 @@ async function checkTwo(page, by) {
     await by.press('button', 'Repair webhooks', clocks);
     const dialog = page.getByRole('dialog');
     await dialog.getByText(/signing secret/).waitFor();
+    if (by.name === 'mouse') await judge(page, 'repair');
     await by.press('button', /Repair now|Check and repair anyway/, dialog);
     await dialog.getByText('Real-time works again.').waitFor();
+    await dialog.getByText(/A signed test delivery was taken/).waitFor();
+    if (by.name === 'mouse') await judge(page, 'repaired');
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'detached' });
     await by.press('button', 'Run sync now');
@@ -114,6 +119,7 @@ async function checkFour(page, by, customer) {
     await by.press('menuitem', /Resync from HubSpot/);
     const dialog = page.getByRole('dialog');
     await dialog.getByText('edited here, will be overwritten').waitFor();
+    if (by.name === 'mouse') await judge(page, 'resync');
     await by.press('button', 'Apply', dialog);
     await dialog.getByText('Pulled fresh from HubSpot.').first().waitFor();
     await by.press('button', 'Close', dialog.locator('.dialog-body'));
@@ -150,6 +156,7 @@ async function previewOne(page, by) {
     const row = page.getByRole('region', { name: 'Preview with one customer' }).locator('tbody tr', { has: page.locator('th', { hasText: /^name$/ }) });
     await row.getByText('Changes').waitFor();
     ok((await row.textContent()).includes(sql(`select fields ->> 'domain' from psync.customer where customer_id = ${customer}`)), `a mapping is tried on one customer by ${by.name}, and the line shows what it becomes`);
+    if (by.name === 'mouse') await judge(page, 'preview-one');
     is(sql(`select count(*) from psync.mapping where connection_id = ${HUBSPOT} and fields::text like '%"name", "source": "domain"%'`), '0', 'nothing was saved');
 }
 
@@ -293,6 +300,132 @@ await part('dialogs', async () => {
     await judge(page, 'keys');
 });
 
+/* An answer of the API with something else in it: states that take a provider hours to be in. */
+const otherwise = (path, alter) => page.route(path, async (r) => {
+    const answer = await r.fetch();
+    const json = await answer.json();
+    alter(json);
+    await r.fulfill({ response: answer, json });
+});
+
+await part('states of an integration', async () => {
+    const at = `/admin/integrations/${HUBSPOT}`;
+    await see(page, at);
+    await mouse(page).press('button', 'More');
+    await judge(page, 'menu-integration');
+    await mouse(page).press('menuitem', 'Run the four checks');
+    await page.locator('.findings').waitFor();
+    await judge(page, 'four-checks');
+    await page.keyboard.press('Escape');
+    await mouse(page).press('button', 'More');
+    await mouse(page).press('menuitem', 'Disconnect');
+    await judge(page, 'disconnect');
+    await mouse(page).press('button', 'Keep', page.getByRole('dialog'));
+    await mouse(page).press('button', 'More');
+    await mouse(page).press('menuitem', 'Pause');
+    await page.locator('.banner').getByText('Paused').waitFor();
+    await otherwise(`**/api/v1/connections/${HUBSPOT}`, (c) => Object.assign(c, { throttled_until: new Date(Date.now() + 36e5).toISOString(), throttled_why: 'Rate limit of the day', full_health: 'stale' }));
+    await see(page, at);
+    await page.locator('.banner').getByText('Throttled').waitFor();
+    await judge(page, 'paused-and-throttled');
+    await page.unrouteAll();
+    await see(page, at);
+    await mouse(page).press('button', 'More');
+    await mouse(page).press('menuitem', 'Resume');
+    await page.locator('.banner').getByText('Paused').waitFor({ state: 'detached' });
+    // A run whose calls are answered late: its progress, and what a second person sees of it.
+    const { id } = await control('POST', 'faults', { provider: 'hubspot', contains: 'batch/read', until_released: true, times: -1 });
+    await mouse(page).press('button', 'Run sync now');
+    await page.getByRole('region', { name: 'Full sync' }).waitFor();
+    await page.getByText(/phase \d of 3: companies/).waitFor();
+    await judge(page, 'running');
+    is((await fetch(`${BASE}/api/v1/connections/${HUBSPOT}/runs`, { method: 'POST', headers: { Authorization: `Bearer ${ADMIN_TOKEN}` } })).status, 200, 'a second press shows the first run');
+    await mouse(page).press('button', 'Cancel', page.getByRole('region', { name: 'Full sync' }));
+    await control('DELETE', `faults/${id}`);
+    await page.getByText(/Full sync \d+ cancelled/).first().waitFor();
+    await judge(page, 'cancelled');
+});
+
+await part('states of webhooks', async () => {
+    await see(page, `/admin/integrations/${HUBSPOT}/webhooks`);
+    await judge(page, 'webhooks-hubspot');
+    await see(page, `/admin/integrations/${STRIPE}/webhooks`);
+    await mouse(page).press('button', 'Send a test event');
+    await saw(page, 'The test delivery was taken');
+    await judge(page, 'webhooks-tested');
+    await mouse(page).press('button', 'Rotate the signing secret');
+    await judge(page, 'rotate');
+    await mouse(page).press('button', 'Rotate', page.getByRole('dialog'));
+    await saw(page, 'Another secret is in force.');
+    is(sql(`select cardinality(webhook_secrets) from psync.credential where connection_id = ${STRIPE}`), '2', 'a secret is turned, and the one until now stays good');
+});
+
+await part('states of the log', async () => {
+    const log = `/admin/integrations/${HUBSPOT}/log`;
+    await see(page, `/admin/integrations/${STRIPE}/log?errors=1`);
+    await saw(page, 'No errors in the last 30 days.');
+    await judge(page, 'log-no-errors');
+    await see(page, `${log}?errors=1&unresolved=1`);
+    await settle(page);
+    await mouse(page).press('button', 'More filters');
+    await page.getByLabel('Time', { exact: true }).selectOption('own');
+    await page.getByLabel(/^From/).fill('2020-01-02T03:04');
+    await page.getByRole('button', { name: /Remove filter From/ }).waitFor();
+    ok(/from=2020-01-02T0\d%3A04/.test(page.url()), 'an own range is in the address', page.url());
+    await settle(page);
+    const tick = page.getByRole('checkbox', { name: new RegExp(`Choose company .*${COMPANY}`) }).first();
+    await tick.check();
+    await page.getByRole('button', { name: 'Retry 1 chosen' }).waitFor();
+    await judge(page, 'log-chosen');
+    await mouse(page).press('button', 'Retry 1 chosen');
+    await saw(page, '1 record queued.');
+    ok(true, 'those that were ticked are tried again');
+    await page.getByLabel('Time', { exact: true }).selectOption('today');
+    await page.getByRole('button', { name: 'Remove filter Today' }).waitFor();
+    await settle(page);
+    ok(page.url().includes('last=today'), 'today stays relative in the address');
+    await see(page, '/admin/log?provider=hubspot');
+    await page.locator('.row-link').first().waitFor();
+    const rows = await page.locator('tbody tr').count();
+    await patchCompany({ name: 'Comes while the log is read' });
+    await page.getByRole('button', { name: /newer, show/ }).waitFor();
+    is(await page.locator('tbody tr').count(), rows, 'the page stays put while rows arrive');
+    await judge(page, 'log-all-newer');
+});
+
+await part('states of other screens', async () => {
+    await page.route('**/api/v1/connections', (r) => r.fulfill({ contentType: 'application/json', body: '{"items":[],"next":null}' }));
+    await see(page, '/admin/integrations');
+    await saw(page, 'No integration yet.');
+    await judge(page, 'integrations-none');
+    await page.unrouteAll();
+    await page.route('**/api/v1/queue', (r) => r.fulfill({ status: 503, contentType: 'application/problem+json', body: JSON.stringify({ code: 'unavailable', detail: 'Redis is away.' }) }));
+    await see(page, '/admin/queue');
+    await saw(page, 'nothing is lost.');
+    await judge(page, 'queue-failed');
+    await page.unrouteAll();
+    await see(page, `/admin/integrations/${HUBSPOT}/activity`);
+    await page.getByLabel('What').selectOption('connection.');
+    await settle(page);
+    await judge(page, 'activity-connections');
+    await see(page, `/admin/integrations/${STRIPE}/scope`);
+    await settle(page);
+    const link = page.getByRole('button', { name: /^Link / }).first();
+    if (await link.count()) {
+        await link.click();
+        await page.getByLabel('Customer by name or domain').fill('a.');
+        await settle(page);
+        await judge(page, 'link');
+        await page.keyboard.press('Escape');
+    }
+    sql(`update psync.customer set archived_at = now(), archived_why = 'deleted at HubSpot' where customer_id = ${customer}`);
+    await see(page, `/admin/customers/${customer}`);
+    await judge(page, 'customer-archived');
+    await see(page, '/admin/customers?archived=yes');
+    await judge(page, 'customers-archived');
+    sql(`update psync.customer set archived_at = null, archived_why = null where customer_id = ${customer}`);
+});
+
 // The session is known before the first paint: what a window in the background, or a busy machine, does.
 await part('a paint that comes late', async () => {
     const slow = await open(ADMIN_TOKEN);
@@ -355,6 +488,18 @@ await part('what fails', async () => {
     await page.context().setOffline(false);
     await page.locator('.offline').waitFor({ state: 'detached', timeout: 3 * LONG });
     is(held, 1, 'live updates come back by themselves, also behind a request that is lost');
+});
+
+await part('disconnected', async () => {
+    await see(page, `/admin/integrations/${STRIPE}`);
+    await mouse(page).press('button', 'More');
+    await mouse(page).press('menuitem', 'Disconnect');
+    await mouse(page).press('button', /^Disconnect /, page.getByRole('dialog'));
+    await page.locator('.banner').getByText('Disconnected').waitFor();
+    await judge(page, 'disconnected');
+    await see(page, '/admin/integrations');
+    await page.locator('.card').first().getByText('Disconnected').waitFor();
+    await judge(page, 'integrations-worst-first');
 });
 
 is(faults, [], 'no script failed and no policy was broken');

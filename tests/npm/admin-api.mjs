@@ -90,6 +90,7 @@ await part('looking', async () => {
     await get('/api/v1/attempts', '/api/v1/attempts?last=soon', 400);
     await get('/api/v1/attempts/summary', '/api/v1/attempts/summary?group=1&workspace=acme');
     await get('/api/v1/attempts/export', '/api/v1/attempts/export?format=csv');
+    for (const format of ['csv', 'jsonl']) await get('/api/v1/audit/export', `/api/v1/audit/export?format=${format}&action=run`);
     await get('/api/v1/attempts/{attempt}', `/api/v1/attempts/${ATTEMPT}`);
     await get('/api/v1/attempts/{attempt}', '/api/v1/attempts/12', 404);
     await get('/api/v1/events');
@@ -127,6 +128,9 @@ await part('setting up', async () => {
     await post(`${c}/scope`, `${at(c, HUBSPOT)}/scope`, { kind: 'list', id: '4711' });
     await post(`${c}/scope/confirm-removals`, `${at(c, HUBSPOT)}/scope/confirm-removals`, undefined, 409);
     await post(`${c}/webhook-endpoint/repair`, `${at(c, STRIPE)}/webhook-endpoint/repair`, {}, 200);
+    await post(`${c}/webhook-endpoint/test`, `${at(c, STRIPE)}/webhook-endpoint/test`, undefined, 200);
+    await post(`${c}/webhook-endpoint/rotate-secret`, `${at(c, STRIPE)}/webhook-endpoint/rotate-secret`, {}, 200);
+    await post(`${c}/webhook-endpoint/rotate-secret`, `${at(c, HUBSPOT)}/webhook-endpoint/rotate-secret`, {}, 400);
     await post(`${c}/links`, `${at(c, STRIPE)}/links`,
         { object_type: 'customer', record_id: 'cus_none', customer_id: 1 }, 404);
     await call('DELETE', `${c}/links/{object_type}/{record}`,

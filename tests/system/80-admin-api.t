@@ -90,6 +90,9 @@ my @matrix = (
     ['admin', POST => "/api/v1/connections/$hubspot/scope/preview", {}],
     ['admin', POST => "/api/v1/connections/$hubspot/scope/confirm-removals"],
     ['admin', POST => "/api/v1/connections/$stripe/webhook-endpoint/repair"],
+    ['operator', POST => "/api/v1/connections/$stripe/webhook-endpoint/test"],
+    ['admin', POST => "/api/v1/connections/$stripe/webhook-endpoint/rotate-secret", {}],
+    ['viewer', GET => '/api/v1/audit/export?format=csv'],
     ['admin', POST => "/api/v1/connections/$stripe/links", {}],
     ['admin', DELETE => "/api/v1/connections/$stripe/links/customer/cus_none"],
     ['admin', POST => '/api/v1/workspaces/acme/settings', {}],
@@ -222,6 +225,35 @@ wait_for('which resolves the row', 30, sub {
 is $problem->{code}, 'not_possible', 'what has succeeded cannot be retried';
 is((get('/api/v1/attempts/1'))[0], 404, 'a row that vanished is not found');
 is((call(POST => '/api/v1/attempts/1/retry', role => 'operator'))[0], 404, 'nor retried');
+
+(undef, undef, $r) = get('/api/v1/audit/export?format=csv&actor=t-operator');
+like $r->{content}, qr/^audit_id,at,.*\r\n"\d+",.*session\.begin/s, 'and so does what was done';
+like $r->{headers}{'content-disposition'}, qr/activity\.csv/, 'as a file with a name';
+
+# webhooks: a delivery of our own, and another secret
+(undef, my $delivery) = call(POST => "/api/v1/connections/$stripe/webhook-endpoint/test",
+    role => 'operator');
+is "$delivery->{status} $delivery->{problem}", '200 ', 'a signed delivery of our own is taken';
+(undef, my $turned) = call(POST => "/api/v1/connections/$stripe/webhook-endpoint/rotate-secret",
+    role => 'admin', body => {});
+ok $turned->{secret_known}, 'a secret is turned';
+is $rig->value("select cardinality(webhook_secrets) from psync.credential where connection_id ="
+    . " $stripe"), 2, 'and the one until now stays good';
+
+# what a connection says of permissions, quota and a run
+($one) = grep { $_->{provider} eq 'hubspot' } @{(get('/api/v1/connections'))[1]{items}};
+is scalar @{$one->{scopes_needed}}, 7, 'a connection says which permissions it needs';
+ok((grep { $_->{family} eq 'general' && $_->{burst} } @{$one->{quota}}), 'and what its quota is');
+(undef, my $told) = get("/api/v1/runs/$one->{last_run}{run_id}");
+is $told->{seen_by_type}{company}, 30, 'a run says what it has seen of each type';
+is "$told->{phases} $told->{phases_done}", '3 3', 'and how many of its phases are done';
+my $gate = '{ps0}:a:hubspot:1234567:live';
+$rig->redis('HSET', $gate, 'cl', (time + 3600) * 1000, 'why', 'rate_limit_daily');
+my (undef, $held) = get("/api/v1/connections/$hubspot");
+like $held->{throttled_until}, qr/^\d{4}-.*Z$/, 'calls that are held back are told with their time';
+like $held->{throttled_why}, qr/Daily quota/, 'and why';
+$rig->redis('HDEL', $gate, 'cl', 'why');
+is((get("/api/v1/connections/$hubspot"))[1]{throttled_until}, undef, 'until they go on');
 
 # a customer, its resync
 my ($customer) = map { $_->{customer_id} }

@@ -70,7 +70,7 @@ SKIP: {
         SHOTS => $shots, SHOTS_ALL => $ENV{SHOTS} ? 1 : '', HUBSPOT => $hubspot, STRIPE => $stripe, COMPANY => $company,
         ADMIN_TOKEN => $token{admin}, VIEWER_TOKEN => $token{viewer}, CHROMIUM => $chromium,
         HOME => $rig->dir);
-    Psync::node_script(\%env, 400, Psync::root() . '/tests/browser/page.mjs');
+    Psync::node_script(\%env, 900, Psync::root() . '/tests/browser/page.mjs');
 }
 is $rig->stop('admin'), 0, 'the admin program ends well';
 done_testing();
