@@ -1,9 +1,16 @@
 // Customers, and the page of one: where each field came from, Resync from HubSpot or Stripe.
-import { ago, api, get, go, html, Link, may, num, outside, post, say, Time, title, useAction, useEffect, useGet, useState } from './lib.js';
+import { api, day, exact, money, get, go, html, Link, may, num, outside, post, say, Time, title, useAction, useEffect, useGet, useState } from './lib.js';
 import { Busy, Chip, CopyButton, Dialog, Empty, Failure, Loading, Menu, Notice, StateChip } from './parts.js';
 import { Diagnose, Why } from './integrations.js';
 
-export const shownValue = (v) => (v === null || v === undefined || v === '' ? '–' : typeof v === 'object' ? JSON.stringify(v) : typeof v === 'boolean' ? (v ? 'yes' : 'no') : String(v));
+const instant = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
+export function shownValue(v) {
+    if (v === null || v === undefined || v === '') return '–';
+    if (typeof v === 'object') return JSON.stringify(v);
+    if (typeof v === 'boolean') return v ? 'yes' : 'no';
+    if (typeof v === 'number') return exact.format(v);
+    return instant.test(v) ? day(v) : String(v);
+}
 
 export function Customers() {
     const q = new URLSearchParams(location.search);
@@ -28,8 +35,8 @@ export function Customers() {
         ${items.length > 0 ? html`<table class="cards-narrow"><caption class="hidden">Customers</caption>
             <thead><tr><th scope="col">Name</th><th scope="col">Domain</th><th scope="col">Owner</th><th scope="col">Plan</th><th scope="col" class="n">MRR</th><th scope="col">Payment</th></tr></thead>
             <tbody>${items.map((c) => html`<tr key=${c.customer_id}><td data-label="Name" class="break"><${Link} to=${`/admin/customers/${c.customer_id}`}>${c.name ?? `Customer ${c.customer_id}`}<//>${c.archived_at ? html` <${Chip}>Archived<//>` : null}</td>
-                <td data-label="Domain" class="break">${c.domain ?? '–'}${c.same_domain > 1 ? html` <span class="tag" title="So many customers have this domain">${c.same_domain}</span>` : null}</td><td data-label="Owner" class="break">${c.owner ?? '–'}</td><td data-label="Plan">${c.plan ?? '–'}</td>
-                <td data-label="MRR" class="n">${c.mrr === null ? '–' : `${num(c.mrr)} ${(c.mrr_currency ?? '').toUpperCase()}`}</td><td data-label="Payment">${c.payment_status ?? '–'}</td></tr>`)}</tbody></table>` : null}
+                <td data-label="Domain" class="break">${c.domain ?? '–'}${c.same_domain > 1 ? html` <span class="tag" title="So many customers have this domain">${c.same_domain}</span>` : null}</td><td data-label="Owner" class=${`break ${c.owner ? '' : 'nil'}`}>${c.owner ?? '–'}</td><td data-label="Plan">${c.plan ?? '–'}</td>
+                <td data-label="MRR" class=${`n when ${c.mrr === null ? 'nil' : ''}`}>${c.mrr === null ? '–' : money(c.mrr, c.mrr_currency)}</td><td data-label="Payment" class=${c.payment_status ? '' : 'nil'}>${(c.payment_status ?? '–').replace('_', ' ')}</td></tr>`)}</tbody></table>` : null}
         <p class="row">${after ? html`<button type="button" onClick=${() => history.back()}>Page before</button>` : null}${data?.next ? html`<button type="button" onClick=${() => to({ after: data.next })}>Next page</button>` : null}</p>`;
 }
 
@@ -95,7 +102,7 @@ export function Customer({ id }) {
     const mrr = field('mrr');
     return html`
         <div class="page-head"><h1 tabindex="-1">${field('name') ?? `Customer ${id}`}${' '}<small>#${id} · ${data.workspace}</small></h1><${Menu} label="Actions for this customer" items=${menu} /></div>
-        <p class="row">${field('plan') ? html`<span class="tag">${field('plan')}</span>` : null}${mrr !== undefined && mrr !== null ? html`<span class="tag">MRR ${num(mrr)} ${(field('mrr_currency') ?? '').toUpperCase()}</span>` : null}${field('payment_status') ? html`<span class="tag">Payment ${field('payment_status')}</span>` : null}</p>
+        <p class="row">${field('plan') ? html`<span class="tag">${field('plan')}</span>` : null}${mrr !== undefined && mrr !== null ? html`<span class="tag">MRR ${money(mrr, field('mrr_currency'))}</span>` : null}${field('payment_status') ? html`<span class="tag">Payment ${field('payment_status').replace('_', ' ')}</span>` : null}</p>
         ${data.archived_at ? html`<${Notice} kind="warn"><p><strong>Archived</strong> <${Time} at=${data.archived_at} />: ${data.archived_why}. Its history is kept.</p><//>` : null}
         <section aria-labelledby="fields"><h2 id="fields">Fields and where they came from</h2>
         <table class="cards-narrow"><caption class="hidden">Fields</caption><thead><tr><th scope="col">Field</th><th scope="col">Value</th><th scope="col">From</th></tr></thead><tbody>

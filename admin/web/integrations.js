@@ -85,7 +85,7 @@ export function Integrations() {
         ${data && rows.length === 0
         ? html`<${Empty}><p><strong>No integration yet.</strong> Connect HubSpot to see your customers here. Access is read-only: ${asked.hubspot}.</p>${spaces.data?.items.length === 0 ? html`<p>Make a workspace first: <code>pivotal-sync workspace add NAME</code></p>` : may('admin') ? null : html`<${NeedsRole} role="admin" />`}<//>` : null}
         <ul class="cards">${rows.map((c) => html`<${Card} key=${c.connection_id} c=${c} onConnect=${connect} />`)}</ul>
-        ${may('admin') && free.length > 0 ? html`<h2>Connect more</h2><p class="row">${free.map((f) => html`<button type="button" key=${f.workspace + f.provider} onClick=${() => connect(f)}>Connect ${title(f.provider)} for ${f.workspace}</button>`)}</p>` : null}
+        ${may('admin') && free.length > 0 ? html`<h2>${rows.length > 0 ? 'Connect more' : 'Connect'}</h2><p class="row">${free.map((f) => html`<button type="button" key=${f.workspace + f.provider} onClick=${() => connect(f)}>Connect ${title(f.provider)} for ${f.workspace}</button>`)}</p>` : null}
         ${connecting ? html`<${ConnectDialog} ...${{ provider: connecting.provider, workspace: connecting.workspace, mode: connecting.mode, account: connecting.account_id }} onClose=${() => connect(null)} />` : null}`;
 }
 
@@ -99,7 +99,7 @@ const throttledOf = (c, least = 0) => {
 
 function Banner({ c, onConnect }) {
     const waiting = waitingOf(c) ?? 0;
-    const promise = html`Your field mapping is kept. ${waiting > 0 ? `${plural(waiting, 'waiting change')} will be applied by themselves.` : ''}`;
+    const promise = html`Your field mapping is kept. ${waiting > 0 ? `${plural(waiting, 'waiting change')} will be applied by ${waiting === 1 ? 'itself' : 'themselves'}.` : ''}`;
     const support = () => factsOf(c, `${c.state} since ${c.state_since}: ${c.state_reason} (${c.state_code || 'no code'})`);
     const by = c.connected_by ? ` by ${c.connected_by}` : '';
     if (c.state === 'reauthorize') {
@@ -154,7 +154,7 @@ function Clocks({ c, onRepair, onWhy }) {
             <p class="figure">${c.last_full_success_at ? html`<${Time} at=${c.last_full_success_at} />` : 'never'} <${Chip} kind=${fullKind}>${c.full_health.replace('_', ' ')}<//></p>
             <p class="muted">${c.last_full_success_at ? html`<${Time} at=${c.last_full_success_at} short /> · ` : ''}${run ? html`${run.status !== 'succeeded' ? html`newest: <${ResultChip} status=${run.status} /> ` : ''}${num(run.seen)} seen, ${num(run.failed)} failed, took ${duration((run.seconds ?? 0) * 1000)}` : 'No full sync has run.'}</p>
             ${c.full_health === 'stale' ? html`<p class="muted">The nightly sync did not end well in time. Press Run sync now and watch the log.</p>` : null}</div>
-        <div><h2>Next full sync</h2><p class="figure">${c.next_full_at ? html`<${Time} at=${c.next_full_at} />` : '–'}</p><p class="muted">${c.next_full_at ? html`<${Time} at=${c.next_full_at} short />, ` : ''}${c.tz}</p></div>
+        <div><h2>Next full sync</h2><p class="figure">${c.next_full_at ? html`<${Time} at=${c.next_full_at} />` : 'none'}</p><p class="muted">${c.next_full_at ? html`<${Time} at=${c.next_full_at} short />, ` : c.state === 'connected' ? 'Not planned yet, ' : 'Planned again once it is connected, '}${c.tz}</p></div>
     </section>`;
 }
 
@@ -269,21 +269,24 @@ function Attention({ c, moved }) {
         ${loading ? html`<${Loading} lines=${2} />` : null}
         ${data?.items.length === 0 ? html`<${Empty} good><p>Nothing needs attention.</p><//>` : null}
         ${data?.items.length ? html`<table class="cards-narrow"><caption class="hidden">What failed, by cause</caption>
-            <thead><tr><th scope="col">Cause</th><th scope="col">Field</th><th scope="col" class="n">Records</th><th scope="col">Last seen</th><th scope="col"><span class="hidden">Actions</span></th></tr></thead>
+            <thead><tr><th scope="col">Cause</th><th scope="col">Detail</th><th scope="col" class="n">Records</th><th scope="col">Last seen</th><th scope="col"><span class="hidden">Actions</span></th></tr></thead>
             <tbody>${data.items.map((a) => html`<tr key=${a.error_code + a.error_field}>
                 <td data-label="Cause"><${Chip} kind=${a.severity === 'error' ? 'error' : 'warn'}>${a.error_title ?? a.error_code}<//></td>
-                <td data-label="Field">${a.error_field || '–'}</td><td data-label="Records" class="n">${num(a.records)}</td>
+                <td data-label="Detail" class="break">${a.error_field ? `${a.error_code.startsWith('map_') ? 'field: ' : ''}${a.error_field}` : '–'}</td><td data-label="Records" class="n">${num(a.records)}</td>
                 <td data-label="Last seen"><${Time} at=${a.last_at} short /></td>
                 <td class="row"><${Link} class="button" to=${`${path(c)}/log?unresolved=1&code=${a.error_code}${a.error_field ? `&field=${encodeURIComponent(a.error_field)}` : ''}`} aria-label=${`Open ${a.error_title}`}>Open<//>
-                ${may('operator') && a.retry !== 'never' ? html`<${Busy} busy=${retry.busy} onClick=${() => retry.act(a)} aria-label=${`Retry all ${a.records} of ${a.error_title}`}>Retry all ${num(a.records)}<//>` : null}</td></tr>`)}</tbody></table>` : null}
+                ${may('operator') && a.retry !== 'never' ? html`<${Busy} busy=${retry.busy} onClick=${() => retry.act(a)} aria-label=${`Retry all ${a.records} of ${a.error_title}`}>${a.records === 1 ? 'Retry' : `Retry all ${num(a.records)}`}<//>` : null}</td></tr>`)}</tbody></table>` : null}
     </section>`;
 }
+
+/* A time as the database writes it, as people read it. */
+const inWords = (text) => text.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?[+-]\d\d(:\d\d)?/g, (at) => when(new Date(at.replace(' ', 'T').replace(/([+-]\d\d)$/, '$1:00')).toISOString()));
 
 export function FindingList({ findings }) {
     const words = { ok: ['ok', 'Fine'], cause: ['error', 'Cause'], skipped: ['idle', 'Skipped'] };
     const cause = findings.find((f) => f.verdict === 'cause');
-    return html`<ol class="findings">${findings.map((f, i) => html`<li key=${i}><${Chip} kind=${words[f.verdict][0]}>${words[f.verdict][1]}<//> <strong>${f.check}</strong><br />${f.text}</li>`)}</ol>
-        ${cause ? html`<${Notice} kind="warn"><p><strong>${cause.text}.</strong> ${cause.mend}</p><p class="row">${cause.error_code ? html`<${Link} to=${`/admin/errors#${cause.error_code}`}>What this error means<//>` : null}<${CopyButton} text=${() => findings.map((f) => `${f.verdict}: ${f.check} ${f.text}`).concat(location.href).join('\n')}>Copy for support<//></p><//>`
+    return html`<ol class="findings">${findings.map((f, i) => html`<li key=${i}><${Chip} kind=${words[f.verdict][0]}>${words[f.verdict][1]}<//> <strong>${f.check}</strong><br />${inWords(f.text)}</li>`)}</ol>
+        ${cause ? html`<${Notice} kind="warn"><p><strong>${inWords(cause.text)}.</strong> ${cause.mend}</p><p class="row">${cause.error_code ? html`<${Link} to=${`/admin/errors#${cause.error_code}`}>What this error means<//>` : null}<${CopyButton} text=${() => findings.map((f) => `${f.verdict}: ${f.check} ${f.text}`).concat(location.href).join('\n')}>Copy for support<//></p><//>`
         : html`<${Notice} kind="ok"><p>Nothing is wrong.</p><//>`}`;
 }
 
@@ -352,7 +355,7 @@ function Repair({ c, onClose, reload }) {
         ${w && !w.supported ? html`<p>${title(c.provider)} keeps its webhooks in the app that is installed. Check there that the subscriptions are on and that their address is this gateway; what was missed is being asked for meanwhile.</p>` : null}
         ${w?.supported ? html`<ol class="findings">
             ${endpointSteps(w).map(([ok, text]) => step(ok ? 'ok' : 'warn', ok ? 'Fine' : 'To mend', text))}
-            ${test ? step(test.problem ? 'warn' : 'ok', test.problem ? 'Refused' : 'Fine', test.problem ? `A signed test delivery: ${test.problem}` : `A signed test delivery was taken in ${duration(test.took_ms)}`) : null}
+            ${test ? step(test.problem ? 'warn' : 'ok', test.problem ? 'Refused' : 'Fine', test.problem ? `A signed test delivery: ${test.problem}` : `A signed test delivery was taken in ${duration(Math.max(1, test.took_ms))}`) : null}
             ${caught === undefined ? null : step(caught === null ? 'info' : 'ok', caught === null ? 'Asked' : 'Fine', caught === null ? `${title(c.provider)} is asked for what was missed` : `What was missed was asked for: ${plural(caught, 'record')} caught up`)}
         </ol><p class="muted break">${w.url}</p>
         ${done && !done.problem && !test?.problem ? html`<${Notice} kind="ok" role="status"><p><strong>Real-time works again.</strong> Checked <${Time} at=${new Date().toISOString()} />.</p><//>` : null}
@@ -364,11 +367,13 @@ function Repair({ c, onClose, reload }) {
 const verdicts = { accepted: 'accepted', duplicate_event: 'duplicates', joined: 'joined', stale_event: 'old', ignored: 'ignored', wh_signature_invalid: 'bad signatures', wh_signature_missing: 'without signature', wh_timestamp_old: 'too old', unknown_account: 'unknown account' };
 const seconds = (s) => (s === null || s === undefined ? '–' : `${s.toFixed(1)} s`);
 
+const families = { general: 'calls', api: 'calls', search: 'search', associations: 'associations', oauth: 'sign-in' };
+
 /* The windows of one account's quota, as bars with words. */
 export function Quota({ buckets, account }) {
     return buckets.map((b) => {
         const closed = Math.max(b.closed_until_ms ?? 0, b.breaker_open_until_ms ?? 0);
-        const name = `${account ? `${title(b.provider)} ${b.account}: ` : ''}${b.ration === undefined ? b.family : `reads of ${b.month}`}`;
+        const name = `${account ? `${title(b.provider)} ${b.account.replace(':live', '').replace(':test', ' (test)')}: ` : ''}${b.ration === undefined ? families[b.family] ?? b.family : `reads of ${b.month}`}`;
         if (b.ration !== undefined) return html`<${Gauge} key=${`${b.account} reads`} label=${name} value=${b.used} max=${Math.max(b.ration, b.used, 1)} text=${`${num(b.used)} of ${num(b.ration)}`} />`;
         const text = closed > Date.now() ? `closed until ${when(new Date(closed).toISOString(), true)}` : `${b.used} of ${b.burst} at once, ${b.rate_per_s.toFixed(1)}/s`;
         return html`<${Gauge} key=${`${b.account} ${b.family}`} label=${name} value=${closed > Date.now() ? b.burst || 1 : b.used} max=${b.burst || 1} text=${text} />`;
@@ -390,7 +395,7 @@ function RealTime({ c, moved }) {
     return html`<section aria-labelledby="realtime"><h2 id="realtime">Real-time, queue and quota</h2>
         <${Failure} error=${error} again=${reload} quiet />
         <dl class="facts">
-            <dt>Real-time</dt><dd>${d ? html`last event ${d.last[0] ? html`<${Time} at=${d.last[0].received_at} short />` : 'never'} · lag p95 ${seconds(d.lag_p95_seconds)} · ${bad > 0 ? html`<${Chip} kind="error">${plural(bad, 'bad signature')}<//>` : '0 bad signatures'} · 24 h: ${Object.entries(d.verdicts).map(([v, n]) => `${num(n)} ${verdicts[v] ?? v}`).join(', ') || 'none'}` : '…'} · <${Link} to=${`${path(c)}/webhooks`}>Webhooks<//></dd>
+            <dt>Real-time</dt><dd>${d ? html`${d.last[0] ? html`last event <${Time} at=${d.last[0].received_at} short />` : 'no event yet'} · lag p95 ${seconds(d.lag_p95_seconds)} · ${bad > 0 ? html`<${Chip} kind="error">${plural(bad, 'bad signature')}<//>` : '0 bad signatures'} · 24 h: ${Object.entries(d.verdicts).map(([v, n]) => `${num(n)} ${verdicts[v] ?? v}`).join(', ') || 'none'}` : '…'} · <${Link} to=${`${path(c)}/webhooks`}>Webhooks<//></dd>
             <dt>Queue</dt><dd>${c.queue ? html`${num(waitingOf(c))} waiting${c.queue.paused_all ? html` <${Chip} kind="warn">All lanes are paused<//>` : c.queue.paused.length ? html` <${Chip} kind="warn">Paused: ${c.queue.paused.join(', ').replace('_', ' ')}<//>` : ''}${c.queue.oldest_age_s > 0 ? `, oldest ${duration(c.queue.oldest_age_s * 1000)}` : ''} · ${plural(c.queue.workers, 'worker')}, ${num(c.queue.leased)} in work` : 'The queue does not answer.'} · <${Link} to="/admin/queue">Queue and quota<//></dd>
             <dt>Quota</dt><dd>${c.quota === null ? 'The queue does not answer.' : main.length === 0 ? `${title(c.provider)} has not been asked yet.` : html`<${Quota} buckets=${main} /><span class="muted">${plural(calls, 'call')} this hour${c.provider === 'hubspot' ? ` · ${daily(c)}` : ''}</span>`}</dd>
         </dl></section>`;
@@ -404,7 +409,7 @@ function Endpoint({ c, types, onRepair }) {
     const [tested, setTested] = useState(null);
     const w = status.data;
     const off = w?.supported && w.missing ? w.missing.split(', ') : [];
-    const rows = [...types.map((t) => ({ ...t, on: !off.includes(t.event_type) })), ...off.filter((o) => !types.some((t) => t.event_type === o)).map((o) => ({ event_type: o, events: 0, last_at: null, on: false }))];
+    const rows = [...types.filter((t) => !t.event_type.startsWith('pivotal_sync.')).map((t) => ({ ...t, on: !off.includes(t.event_type) })), ...off.filter((o) => !types.some((t) => t.event_type === o)).map((o) => ({ event_type: o, events: 0, last_at: null, on: false }))];
     const tryIt = async () => {
         const r = await test.act();
         if (!r) return;
@@ -416,13 +421,13 @@ function Endpoint({ c, types, onRepair }) {
         ${status.loading ? html`<${Loading} lines=${1} what=${`Asking ${title(c.provider)}`} />` : null}
         ${w ? html`<p>${!w.supported ? `${title(c.provider)} keeps the subscription in the app that is installed.` : w.problem ? html`<${Chip} kind="warn">To mend<//> ${w.problem}` : html`<${Chip} kind="ok">Subscription on<//> every kind of change is heard of, and the signing secret is known.`}</p><p class="muted break">${w.url}</p>` : null}
         <${Failure} error=${test.error} />
-        ${tested ? html`<${Notice} kind=${tested.problem ? 'warn' : 'ok'} role="status"><p><strong>${tested.problem ? 'The test delivery was refused.' : 'The test delivery was taken'}</strong>${tested.problem ? ` ${tested.problem}` : `, in ${duration(tested.took_ms)}. It shows below as ignored.`}</p><//>` : null}
+        ${tested ? html`<${Notice} kind=${tested.problem ? 'warn' : 'ok'} role="status"><p><strong>${tested.problem ? 'The test delivery was refused.' : 'The test delivery was taken'}</strong>${tested.problem ? ` ${tested.problem}` : `, in ${duration(Math.max(1, tested.took_ms))}. It shows below as ignored.`}</p><//>` : null}
         <p class="row">${may('operator') ? html`<${Busy} busy=${test.busy} onClick=${tryIt}>Send a test event<//>` : null}
             ${may('admin') ? html`<button type="button" onClick=${onRepair}>Repair webhooks</button>` : null}
             ${may('admin') && c.provider === 'stripe' ? html`<button type="button" onClick=${() => turn(true)}>Rotate the signing secret</button>` : null}</p>
         <h3>Subscriptions heard from in the last 7 days</h3>
         ${rows.length === 0 ? html`<${Empty}><p>None.</p><//>` : html`<table class="cards-narrow"><caption class="hidden">Subscriptions</caption><thead><tr><th scope="col">Event</th><th scope="col">State</th><th scope="col" class="n">Events</th><th scope="col">Last seen</th></tr></thead><tbody>
-        ${rows.map((t) => html`<tr key=${t.event_type}><th scope="row" class="break">${t.event_type}</th><td data-label="State">${t.on ? html`<${Chip} kind="ok">On<//>` : html`<${Chip} kind="warn">Off<//>`}</td><td data-label="Events" class="n">${num(t.events)}</td><td data-label="Last seen"><${Time} at=${t.last_at} short /></td></tr>`)}</tbody></table>`}
+        ${rows.map((t) => html`<tr key=${t.event_type}><th scope="row" class="break">${t.event_type}</th><td data-label="State">${t.on ? html`<${Chip} kind="ok">${w?.supported ? 'On' : 'Heard from'}<//>` : html`<${Chip} kind="warn">Off<//>`}</td><td data-label="Events" class="n">${num(t.events)}</td><td data-label="Last seen"><${Time} at=${t.last_at} short /></td></tr>`)}</tbody></table>`}
         ${turning ? html`<${Rotate} c=${c} onClose=${() => turn(false)} done=${status.reload} />` : null}`;
 }
 
@@ -486,6 +491,9 @@ export function Why({ c, start = '' }) {
 
 // ---- one: overview ----
 
+/* "1 Nov" of a day that is a day of the workspace already. */
+const dayName = (day) => new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' }).format(new Date(day));
+
 function Pictures({ c, moved }) {
     const [round, set] = useState(0);
     useEffect(() => {
@@ -495,7 +503,7 @@ function Pictures({ c, moved }) {
     const { data } = useGet(`/connections/${c.connection_id}/pictures`, round);
     if (!data) return html`<${Loading} lines=${2} what="Loading pictures" />`;
     return html`<section class="pictures" aria-label="Pictures">
-        <${Bars} label="Attempts and errors, 30 days" unit="attempts" rows=${data.days.map((d) => ({ name: d.day, value: d.attempts, bad: d.errors }))} />
+        <${Bars} label="Attempts and errors, 30 days" unit="attempts" rows=${data.days.map((d) => ({ name: dayName(d.day), value: d.attempts, bad: d.errors }))} />
         <${Bars} label="Deliveries, 24 hours" unit="events" rows=${data.hours.map((d) => ({ name: when(d.hour), value: d.events }))} />
         <${Bars} label="Calls of the quota, 24 hours" unit="calls" rows=${data.hours.map((d) => ({ name: when(d.hour), value: d.calls }))} />
         <${Bars} label="Lag p95, 24 hours" unit="seconds" rows=${data.hours.map((d) => ({ name: when(d.hour), value: Math.round((d.lag_p95_seconds ?? 0) * 100) / 100 }))} />
@@ -556,10 +564,10 @@ function Loaded({ c, error, reload, moved, figures, tab, open, set, walked, chil
     return html`
         <div class="page-head"><h1 tabindex="-1">${nameOf(c)}${' '}<small>${accountOf(c)} · ${c.workspace}</small></h1>
             <div class="row">
-            ${may('operator') ? html`<${Busy} class="main" busy=${run.start.busy || Boolean(run.live)} aria-disabled=${run.start.busy || Boolean(run.live) || c.state !== 'connected'} onClick=${c.state === 'connected' && !run.live ? run.start.act : undefined}>${run.live ? 'Full sync is running' : 'Run sync now'}<//>` : null}
+            ${may('operator') ? html`<${Busy} class="main" busy=${run.start.busy || Boolean(run.live)} aria-disabled=${run.start.busy || Boolean(run.live) || c.state !== 'connected'} onClick=${c.state === 'connected' && !run.live ? run.start.act : undefined}>${run.live ? 'Sync is running' : 'Run sync now'}<//>` : null}
             <${Link} class="button" to=${`${path(c)}/log`}>View log<//>
             <${Menu} label="More" items=${menu} /></div></div>
-        ${walked ? html`<${Notice} kind="ok" role="status"><p><strong>${title(c.provider)} is connected.</strong> ${waiting > 0 ? `${plural(waiting, 'waiting change')} are being applied.` : 'Sync goes on by itself; what changed meanwhile is being caught up.'}</p><//>` : null}
+        ${walked ? html`<${Notice} kind="ok" role="status"><p><strong>${title(c.provider)} is connected.</strong> ${waiting > 0 ? `${plural(waiting, 'waiting change')} ${waiting === 1 ? 'is' : 'are'} being applied.` : 'Sync goes on by itself; what changed meanwhile is being caught up.'}</p><//>` : null}
         <${Failure} error=${run.start.error ?? run.cancel.error ?? pause.error} />
         <${Failure} error=${error} what="What you see may be old." again=${reload} />
         <${Banner} c=${c} onConnect=${() => set('connect')} />

@@ -305,14 +305,13 @@ export function zoneName() {
     return parts.find((p) => p.type === 'timeZoneName')?.value ?? 'UTC';
 }
 
-const relative = new Intl.RelativeTimeFormat('en', { numeric: 'always', style: 'short' });
+/** "41 min ago", "in 6 h". */
 export function ago(iso) {
     const s = (new Date(iso) - Date.now()) / 1000;
     const size = Math.abs(s);
     if (size < 45) return s <= 0 ? 'just now' : 'in a moment';
-    if (size < 3600) return relative.format(Math.round(s / 60), 'minute');
-    if (size < 129600) return relative.format(Math.round(s / 3600), 'hour');
-    return relative.format(Math.round(s / 86400), 'day');
+    const text = size < 3570 ? `${Math.round(size / 60)} min` : size < 129600 ? `${Math.round(size / 3600)} h` : `${Math.round(size / 86400)} days`;
+    return s <= 0 ? `${text} ago` : `in ${text}`;
 }
 
 export function Time({ at, seconds, short }) {
@@ -321,6 +320,17 @@ export function Time({ at, seconds, short }) {
     return html`<time datetime=${iso} title=${`${when(at, true)} ${zoneName()} (${iso})`}>${short ? ago(at) : when(at, seconds)}</time>`;
 }
 
+/** "USD 37.50": with the decimals of the currency. */
+export function money(value, currency) {
+    try {
+        return new Intl.NumberFormat('en', { style: 'currency', currency, currencyDisplay: 'code' }).format(value).replaceAll('\u00a0', ' ');
+    } catch {
+        return `${num(value)} ${currency ?? ''}`;
+    }
+}
+/** "19 Sept 2023, 00:00", for what is long ago. */
+export const day = (iso) => format({ day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' }).format(new Date(iso));
+export const exact = new Intl.NumberFormat('en', { maximumFractionDigits: 20 });
 const numbers = new Intl.NumberFormat('en');
 /** Of many words one list: "a", "a and b", "a, b and c". */
 export const listed = (words) => new Intl.ListFormat('en-GB', { type: 'conjunction' }).format(words);
@@ -331,7 +341,7 @@ export function duration(ms) {
     if (ms === null || ms === undefined) return '–';
     if (ms < 1000) return `${Math.round(ms)} ms`;
     const s = ms / 1000;
-    if (s < 60) return `${s < 10 ? s.toFixed(1) : Math.round(s)} s`;
+    if (s < 60) return `${s < 10 ? Number(s.toFixed(1)) : Math.round(s)} s`;
     if (s < 3600) return `${Math.floor(s / 60)} min ${Math.round(s % 60)} s`;
     return `${Math.floor(s / 3600)} h ${Math.round((s % 3600) / 60)} min`;
 }

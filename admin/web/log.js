@@ -2,6 +2,7 @@
 // as a drawer with meaning, action, history and what the provider said.
 import { duration, fieldOf, get, go, html, instantOf, Link, may, midnight, num, outside, plural, post, say, state, Time, title, useAction, useEffect, useGet, useMoved, useRef, useShared, useState, when, zoneName } from './lib.js';
 import { Busy, Chip, CopyButton, Dialog, Empty, Failure, Loading, Notice, ResultChip, results, Switch } from './parts.js';
+import { manyOf } from './integrations.js';
 
 const triggers = { webhook: '⇢ webhook', nightly: '☾ nightly', person: '☝ person', cli: '☝ command', retry: '↻ retry', 'catch-up': '⟳ catch-up', reconnect: '⟳ reconnect', related: '⇢ related' };
 const fields = ['errors', 'unresolved', 'slow', 'provider', 'status', 'code', 'field', 'trigger', 'object_type', 'record', 'customer', 'run', 'last', 'from', 'to'];
@@ -154,10 +155,10 @@ function Rows({ items, link, chosen, choose }) {
             ${pick ? html`<td class=${retryable(a) ? 'tick' : 'tick none'}>${retryable(a) ? html`<label><input type="checkbox" aria-label=${`Choose ${a.object_type} ${recordName(a)}`} checked=${chosen.has(a.attempt_id)} onChange=${toggle(a.attempt_id)} /></label>` : null}</td>` : null}
             <td data-label="Time" class="when"><${Link} class="row-link" to=${link(a.attempt_id)} data-attempt=${a.attempt_id}><${Time} at=${a.started_at} seconds /><//></td>
             <td data-label="Started by" class="when">${triggers[a.trigger] ?? a.trigger}${a.actor ? html` <span class="muted">${a.actor}</span>` : ''}</td>
-            <td data-label="Record" class="break">${a.object_type} ${a.record_id ? recordName(a) : html`<span class="muted">${plural(a.seen, 'record')}${a.run_id ? ` of run ${a.run_id}` : ''}</span>`}</td>
+            <td data-label="Record" class="break what">${a.record_id ? html`${a.record_name ?? ''} <span class="muted">${a.object_type.replaceAll('_', ' ')} ${a.record_id}</span>` : html`${a.object_type ? `${num(a.seen)} ${a.seen === 1 ? a.object_type.replaceAll('_', ' ') : manyOf(a.object_type)}` : plural(a.seen, 'record')} ${a.run_id ? html`<span class="muted">run ${a.run_id}</span>` : ''}`}</td>
             <td data-label="Result"><${ResultChip} status=${a.status} resolved=${a.resolved} /></td>
-            <td data-label="Error">${a.error_title ?? (a.error_code || '–')}${a.error_field ? html` <span class="muted">${a.error_field}</span>` : ''}</td>
-            <td data-label="Duration" class="n">${duration(a.duration_ms)}</td><td data-label="Errors" class="n">${a.error_count || '–'}</td><td data-label="Try" class="n">${a.attempt_no}</td></tr>`)}</tbody></table>`;
+            <td data-label="Error" class=${a.error_code ? '' : 'nil'}>${a.error_title ?? (a.error_code || '–')}${a.error_field ? html` <span class="muted">${a.error_field}</span>` : ''}</td>
+            <td data-label="Duration" class="n">${duration(a.duration_ms)}</td><td data-label="Errors" class=${`n ${a.error_count ? '' : 'nil'}`}>${a.error_count || '–'}</td><td data-label="Try" class="n">${a.attempt_no}</td></tr>`)}</tbody></table>`;
 }
 
 export function Log({ c, attempt, moved }) {
@@ -317,6 +318,15 @@ function BodyView({ body }) {
         <div class="body" tabindex="0" role="region" aria-label="Response body">${tree && !raw ? html`<${Node} name=${null} node=${tree} depth=${0} />` : html`<pre>${body.body}</pre>`}</div>`;
 }
 
+const FIRST = 5;
+
+/* The newest tries of this record; the older ones on request, so that what follows is near. */
+function History({ list, id, link }) {
+    const [all, set] = useState(list.findIndex((o) => o.attempt_id === id) >= FIRST);
+    return html`<ol class="history">${list.slice(0, all ? undefined : FIRST).map((o) => html`<li key=${o.attempt_id} aria-current=${o.attempt_id === id ? 'true' : undefined}><${Link} to=${link(o.attempt_id)}><${Time} at=${o.started_at} seconds /><//> <${ResultChip} status=${o.status} /> <span class="muted">${triggers[o.trigger] ?? o.trigger}${o.actor ? ` by ${o.actor}` : ''}${o.error_title ? ` · ${o.error_title}` : ''}</span></li>`)}</ol>
+        ${!all && list.length > FIRST ? html`<p><button type="button" class="quiet" onClick=${() => set(true)}>${plural(list.length - FIRST, 'older try', 'older tries')}</button></p>` : null}`;
+}
+
 function Drawer({ id, moved, ids, link, onClose, onDone }) {
     const { data, error, loading, reload } = useGet(`/attempts/${id}`, moved);
     const [outcome, setOutcome] = useState(null);
@@ -357,7 +367,7 @@ function Drawer({ id, moved, ids, link, onClose, onDone }) {
         ${error ? error.status === 404 ? html`<${Notice} kind="info"><p>This row is gone: rows are removed after 30 days.</p><//>` : html`<${Failure} error=${error} again=${reload} />` : null}
         ${a ? html`
             <p class="row"><span class="muted">A-${a.attempt_id}</span> <${ResultChip} status=${a.status} resolved=${a.resolved} /><${CopyButton} text=${() => location.href} said="The link is copied.">Copy link<//></p>
-            <p class="break">${a.object_type} ${a.record_id ? recordName(a) : ''}${there ? html` <a href=${there} rel="noopener noreferrer" target="_blank">open in ${title(a.provider)}</a>` : null}${a.customer_id ? html` · <${Link} to=${`/admin/customers/${a.customer_id}`}>customer #${a.customer_id}<//>` : null}</p>
+            <p class="break">${a.object_type.replaceAll('_', ' ')} ${a.record_id ? recordName(a) : ''}${there ? html` <a href=${there} rel="noopener noreferrer" target="_blank">open in ${title(a.provider)}</a>` : null}${a.customer_id ? html` · <${Link} to=${`/admin/customers/${a.customer_id}`}>customer #${a.customer_id}<//>` : null}</p>
             ${data.explanation ? html`<dl class="facts">
                 <dt>What happened</dt><dd>${data.explanation.meaning} ${a.error_message ? html`<span class="break">${a.error_message}</span>` : ''}
                     ${data.mapping_line ? html`<br /><span class="muted">Mapping: ${data.mapping_line.field} ← ${data.mapping_line.source} (${data.mapping_line.type}${data.mapping_line.convert ? `, ${data.mapping_line.convert}` : ''})</span>` : null}</dd>
@@ -367,7 +377,7 @@ function Drawer({ id, moved, ids, link, onClose, onDone }) {
             <p class="row">${may('operator') ? html`<${Busy} class="main" busy=${retry.busy} aria-disabled=${retry.busy || Boolean(data.retry_refused)} aria-describedby=${data.retry_refused ? 'refused' : undefined} onClick=${data.retry_refused ? undefined : retry.act}>Retry this record<//>` : null}
                 <span class="muted" id="refused">${data.retry_refused ? `Not now: ${data.retry_refused}.` : a.next_retry_at ? html`Next automatic try <${Time} at=${a.next_retry_at} />.` : 'Next automatic try: none.'}</span></p>
             <h3>Attempts</h3>
-            <ol class="history">${data.history.map((o) => html`<li key=${o.attempt_id} aria-current=${o.attempt_id === id ? 'true' : undefined}><${Link} to=${link(o.attempt_id)}><${Time} at=${o.started_at} seconds /><//> <${ResultChip} status=${o.status} /> <span class="muted">${triggers[o.trigger] ?? o.trigger}${o.actor ? ` by ${o.actor}` : ''}${o.error_title ? ` · ${o.error_title}` : ''}</span></li>`)}</ol>
+            <${History} list=${data.history} id=${id} link=${link} />
             <h3>Details</h3>
             <p class="break">${triggers[a.trigger] ?? a.trigger}${a.events > 1 ? `, stands for ${a.events} deliveries` : ''} · queued ${duration(a.queue_wait_ms)} · ran ${duration(a.duration_ms)}${a.lag_ms !== null ? ` · ${duration(a.lag_ms)} after the event` : ''} · worker ${a.worker}${a.run_id ? ` · run ${a.run_id}` : ''} · try ${a.attempt_no}</p>
             ${a.endpoint ? html`<p class="break">Request ${data.body?.method ?? ''} ${a.endpoint} · ${a.http_status ?? 'no answer'}${a.provider_request_id ? ` · ${a.provider === 'hubspot' ? 'correlationId' : 'Request-Id'} ${a.provider_request_id}` : ''}</p>` : null}

@@ -189,8 +189,8 @@ export function Bars({ label, rows, unit }) {
     const most = highest || 1;
     const width = 100 / rows.length;
     return html`<figure class="picture">
-        <figcaption>${label} <span class="muted">(most: ${highest.toLocaleString('en')} ${unit})</span></figcaption>
-        <svg viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label=${`${label}: ${rows.length} bars, the highest ${highest} ${unit}`}>
+        <figcaption>${label} <span class="muted">${highest > 0 ? `most: ${highest.toLocaleString('en')} ${unit}` : `no ${unit} yet`}</span></figcaption>
+        <svg class=${highest > 0 ? '' : 'flat'} viewBox="0 0 100 30" preserveAspectRatio="none" role="img" aria-label=${`${label}: ${rows.length} bars, the highest ${highest} ${unit}`}>
             ${rows.map((r, i) => html`<g key=${r.name}>
                 <rect class="bar" x=${i * width + width * 0.12} width=${width * 0.76} y=${30 - (r.value / most) * 29} height=${(r.value / most) * 29}><title>${r.name}: ${r.value} ${unit}${r.bad ? `, ${r.bad} errors` : ''}</title></rect>
                 ${r.bad ? html`<rect class="bad" x=${i * width + width * 0.12} width=${width * 0.76} y=${30 - Math.max(1, (r.bad / most) * 29)} height=${Math.max(1, (r.bad / most) * 29)}><title>${r.name}: ${r.bad} errors</title></rect>` : null}

@@ -8,12 +8,13 @@ const converts = ['', 'lower', 'trim', 'plan', 'owner_email', 'label', 'cents'];
 
 function Line({ line, i, set, remove, problems, properties, editable }) {
     const property = properties.find((p) => p.name === line.source);
+    const about = property ? `${property.label ?? ''} (${property.type ?? '?'})${property.filled === null || property.filled === undefined ? '' : `, ${property.filled} % have a value`}` : '';
     const edit = (name) => (e) => set({ ...line, [name]: e.target.value });
     const mine = problems.filter((p) => p.line === i + 1);
     if (!editable) return html`<tr><th scope="row">${line.field}</th><td data-label="Property" class="break">${line.source}</td><td data-label="Type">${line.type}</td><td data-label="Conversion">${line.convert || '–'}</td><td></td></tr>`;
     return html`<tr class=${mine.some((p) => p.severity === 'error') ? 'bad' : ''}>
         <td data-label="Field"><input aria-label=${`Field of line ${i + 1}`} value=${line.field} onInput=${edit('field')} /></td>
-        <td data-label="Property"><input aria-label=${`Property of line ${i + 1}`} list="properties" value=${line.source} onInput=${edit('source')} /><small class="muted about">${property ? `${property.label ?? ''} (${property.type ?? '?'})${property.filled === null || property.filled === undefined ? '' : `, filled in ${property.filled} %`}` : ''}</small>
+        <td data-label="Property"><input aria-label=${`Property of line ${i + 1}`} list="properties" value=${line.source} onInput=${edit('source')} /><small class="muted about" title=${about}>${about}</small>
             ${mine.map((p, k) => html`<p key=${k} class=${`problem ${p.severity}`}>${p.severity === 'error' ? '✕' : '!'} ${p.message}</p>`)}</td>
         <td data-label="Type"><select aria-label=${`Type of line ${i + 1}`} value=${line.type} onChange=${edit('type')}>${types.map((t) => {
         const fits = t === line.type || !property?.fits || property.fits.includes(t);
@@ -248,7 +249,7 @@ function HubspotScope({ c, reload }) {
         ${now?.held_removals > 0 ? html`<${Notice} kind="warn" role="status"><p><strong>${plural(now.held_removals, 'removal')} held back.</strong> The list shrank suddenly, so nobody was archived. If it was meant, confirm; if not, put them back into the list at HubSpot and do nothing here.</p>
             <${Names} what="Would be archived:" list=${now.removals} count=${now.held_removals} /><${Failure} error=${confirm.error} />
             ${may('admin') ? html`<p><${Busy} class="danger" busy=${confirm.busy} onClick=${confirm.act}>Archive ${num(now.held_removals)}<//></p>` : null}<//>` : null}
-        ${now ? html`<p>${now.scope_kind ? html`Mirrored now: <strong>${kinds[now.scope_kind]} ${now.scope_name || now.scope_id}</strong>, ${now.scope_size === null ? 'size unknown' : plural(now.scope_size, 'member')} at HubSpot, ${num(now.mirrored)} here.` : 'Nothing is chosen yet.'} A company outside is never seen by the sync.</p>` : null}
+        ${now ? html`<p>${now.scope_kind ? html`Mirrored now: <strong>${kinds[now.scope_kind].replace(' (recommended)', '')} ${now.scope_name || now.scope_id}</strong>, ${now.scope_size === null ? 'size unknown' : plural(now.scope_size, 'member')} at HubSpot, ${num(now.mirrored)} here.` : 'Nothing is chosen yet.'} A company outside is never seen by the sync.</p>` : null}
         ${may('admin') && now ? html`<${ScopeChoice} c=${c} now=${now} kinds=${kinds} label="What to mirror" asking="Asking HubSpot for the members" done=${() => { scope.reload(); reload(); }} />` : !may('admin') ? html`<${NeedsRole} role="admin" />` : null}`;
 }
 
@@ -264,6 +265,7 @@ function LinkDialog({ c, record, onClose, onDone }) {
         <p>Which customer does it belong to? A link by hand goes before every match.</p>
         <label for="l-q">Customer by name or domain</label><input id="l-q" type="search" value=${q} onInput=${(e) => setQ(e.target.value)} />
         <${Failure} error=${link.error ?? found.error} />
+        ${found.data?.items.length === 0 ? html`<p class="muted">Nobody matches.</p>` : null}
         <ul class="plain">${(found.data?.items ?? []).map((x) => html`<li key=${x.customer_id} class="row"><span class="break">${x.name} <span class="muted">${x.domain ?? ''} #${x.customer_id}</span></span><${Busy} busy=${link.busy} onClick=${() => link.act(x.customer_id)} aria-label=${`Link to ${x.name}`}>Link<//></li>`)}</ul><//>`;
 }
 

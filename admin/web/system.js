@@ -35,7 +35,7 @@ export function Queue() {
             ${[['In work', q.leased], ['Delayed', q.delayed], ['Parked for a fix', q.parked], ['Needs a person', q.buried]].map(([w, n]) => html`<tr key=${w}><th scope="row">${w}</th><td class="n">${num(n)}</td><td></td></tr>`)}</tbody></table>
             <${Failure} error=${pause.error} />
             ${may('operator') ? html`<p><${Busy} busy=${pause.busy} onClick=${() => pause.act(!q.paused_all)}>${q.paused_all ? 'Resume all lanes' : 'Pause all lanes'}<//> <span class="muted">Webhooks are accepted all the same; what is in work is finished.</span></p>` : null}
-            <p class="muted">The oldest has waited ${duration(q.oldest_age_s * 1000)}.</p></section>
+            <p class="muted">${q.oldest_age_s > 0 ? `The oldest has waited ${duration(q.oldest_age_s * 1000)}.` : 'Nothing has waited for a second.'}</p></section>
         <section aria-labelledby="units"><h2 id="units">Units</h2>
             <div class="row" role="group" aria-label="Units to show">${['waiting', 'leased', 'delayed', 'parked', 'buried'].map((s) => html`<button type="button" key=${s} aria-pressed=${shown === s} onClick=${() => show(s)}>${{ leased: 'in work', buried: 'needs a person' }[s] ?? s}</button>`)}</div>
             <${Failure} error=${units.error} quiet />
