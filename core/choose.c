@@ -174,12 +174,5 @@ int choose_objects(struct app *app, const struct connection *c, const char *obje
     if (now->state != CONN_CONNECTED) {
         return 0; /* the run comes with the connection */
     }
-    if (run_start(app, now, "person", who->name, LANE_RUN_NOW, 0, run_id, err) != 0) {
-        if (err->code != ERR_CONFLICT && err->code != ERR_INVALID) {
-            return -1;
-        }
-        err_clear(err); /* running already, or its scope is still to be chosen */
-        *run_id = 0;
-    }
-    return 0;
+    return run_start_over(app, now, who, run_id, err);
 }

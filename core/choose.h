@@ -22,8 +22,8 @@ int choose_workspace(struct app *app, const char *name, const struct workspace_c
 
 /**
  * Choose the object types of a connection; "default" = those of its provider. Starts a full run
- * (*run_id; 0 when one is live, or nothing can be read yet). Rows of types that are no longer
- * mirrored stay as last read. ERR_INVALID names what is not known.
+ * in place of one that is live (*run_id; 0 when nothing can be read yet). Rows of types that
+ * are no longer mirrored stay as last read. ERR_INVALID names what is not known.
  */
 int choose_objects(struct app *app, const struct connection *c, const char *objects,
                    const struct actor *who, int64_t *run_id, struct err *err) MUST_USE;

@@ -1,6 +1,5 @@
 #include "core/connect.h"
 
-#include "common/task.h"
 #include "core/fetch.h"
 #include "core/filter.h"
 #include "core/note.h"
@@ -621,15 +620,5 @@ int connect_scope(struct app *app, const struct connection *c, const char *kind,
     if (app->connections != NULL) {
         connection_cache_drop(app->connections, c->connection_id);
     }
-    if (filter_object(c->provider) != NULL || c->scope_kind[0] != '\0') {
-        task_sleep_ms(CONNECTION_CACHE_MS); /* or a worker begins the run by the old scope */
-    }
-    if (run_start(app, next, "person", who->name, LANE_RUN_NOW, 0, &out->run_id, err) != 0) {
-        if (err->code != ERR_CONFLICT) {
-            return -1;
-        }
-        err_clear(err);
-        out->run_id = 0;
-    }
-    return 0;
+    return run_start_over(app, next, who, &out->run_id, err);
 }

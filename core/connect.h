@@ -56,11 +56,12 @@ int connect_disconnect(struct app *app, const struct connection *c, const struct
 struct scope_result {
     char name[256];
     int64_t size;       /* members, as the provider says; -1 = it does not */
-    int64_t run_id;     /* the full sync that was started; 0 when one is live already */
+    int64_t run_id;     /* the full sync that was started; 0 = none */
     char dropped[1024]; /* lines of the default mapping whose property this account has not */
 };
 
-/** Choose what is mirrored, keep its name and size, and start a full sync. kind: of the
+/** Choose what is mirrored, keep its name and size, and start a full sync, in place of one that
+ * is live. kind: of the
  * provider's scope_kinds; id: "" with "all", several products or lookup keys with commas
  * between them. ERR_INVALID for another kind, ERR_NOT_FOUND when there is no such thing. */
 int connect_scope(struct app *app, const struct connection *c, const char *kind, const char *id,

@@ -481,3 +481,30 @@ int run_cancel(struct app *app, int64_t run_id, const struct actor *who, struct 
     }
     return 0;
 }
+
+int run_start_over(struct app *app, const struct connection *c, const struct actor *who,
+                   int64_t *run_id, struct err *err)
+{
+    CLEANUP(params_freep) struct params *p = params_new();
+    CLEANUP(rows_freep) struct rows *live = NULL;
+    params_int(p, c->connection_id);
+    if (store_query(app->store,
+                    "SELECT run_id FROM psync.run WHERE connection_id = $1 AND kind = 'full'"
+                    "   AND status IN ('queued', 'running')",
+                    p, &live, err) != 0) {
+        return -1;
+    }
+    if (rows_count(live) > 0 && run_cancel(app, rows_int(live, 0, 0), who, err) != 0 &&
+        err->code != ERR_CONFLICT) { /* it may just have ended */
+        return -1;
+    }
+    err_clear(err);
+    if (run_start(app, c, "person", who->name, LANE_RUN_NOW, 0, run_id, err) != 0) {
+        if (err->code != ERR_CONFLICT && err->code != ERR_INVALID) {
+            return -1;
+        }
+        err_clear(err);
+        *run_id = 0;
+    }
+    return 0;
+}

@@ -74,6 +74,12 @@ int run_advance(struct app *app, int64_t run_id, struct err *err) MUST_USE;
 int run_cancel(struct app *app, int64_t run_id, const struct actor *who, struct err *err)
     MUST_USE;
 
+/** Start a full run by what a person has just chosen for the connection, in place of one that
+ * is live: begun by the former choice, that one would call things outside that are inside now.
+ * *run_id 0: nothing can be read yet, or a run by this choice has begun already. */
+int run_start_over(struct app *app, const struct connection *c, const struct actor *who,
+                   int64_t *run_id, struct err *err) MUST_USE;
+
 /* A chunk as a worker takes it. */
 struct run_chunk {
     int64_t run_id, claim_no;

@@ -310,12 +310,14 @@ static struct unit_end chunk_work(struct chunk_job *j)
         return err.code == ERR_NOT_FOUND ? chunk_done : chunk_later(j, "cannot take it", &err);
     }
     j->object = provider_object(j->conn->provider, j->chunk.object);
-    j->fetch_no = job_fetch_no(j->w, &err);
-    if (j->fetch_no >= 0 && j->object == NULL) {
+    j->fetch_no = job_fetch_no(j->w, j->conn, &err);
+    if (j->fetch_no < 0) {
+        end = chunk_later(j, "cannot begin", &err);
+    } else if (j->fetch_no == 0) {
+        end = chunk_goes_on; /* with the connection as it is now */
+    } else if (j->object == NULL) {
         fetch_failure(&why, ET_INTERNAL_ERROR, "the provider has no records of this type");
         end = chunk_failed(j, &why);
-    } else if (j->fetch_no < 0) {
-        end = chunk_later(j, "cannot begin", &err);
     } else {
         switch (chunk_fetch(j, &why, &later_ms)) {
         case FETCH_OK:

@@ -191,14 +191,23 @@ struct connection *job_connection(struct worker *w, struct claim *claim)
     return c;
 }
 
-int64_t job_fetch_no(struct worker *w, struct err *err)
+int64_t job_fetch_no(struct worker *w, const struct connection *c, struct err *err)
 {
+    CLEANUP(params_freep) struct params *p = params_new();
     CLEANUP(rows_freep) struct rows *r = NULL;
-    if (store_query(w->app->store, "SELECT nextval('psync.fetch_no')", NULL, &r, err) != 0) {
+    params_int(p, c->connection_id);
+    if (store_query(w->app->store,
+                    "SELECT nextval('psync.fetch_no'),"
+                    " (SELECT version FROM psync.connection WHERE connection_id = $1)",
+                    p, &r, err) != 0) {
         return -1;
     }
     if (w->away_count > 0) {
         job_back(w);
+    }
+    if (rows_int(r, 0, 1) != c->version) {
+        connection_cache_drop(w->app->connections, c->connection_id);
+        return 0;
     }
     return rows_int(r, 0, 0);
 }

@@ -370,9 +370,13 @@ void job_records(struct worker *w, struct claim *claim)
     j->started_at_ms = clock_now_ms();
     fetch_init(&j->fetch, w->app, conn, claim);
     record_list_init(&j->list);
-    j->fetch_no = job_fetch_no(w, &err);
-    if (j->fetch_no < 0) {
-        job_give_back(w, claim, "cannot draw a fetch number", &err);
+    j->fetch_no = job_fetch_no(w, conn, &err);
+    if (j->fetch_no <= 0) {
+        if (j->fetch_no < 0) {
+            job_give_back(w, claim, "cannot draw a fetch number", &err);
+        } else {
+            job_end_all(w, claim, OUTCOME_RELEASE, 0);
+        }
         goto done;
     }
     for (int i = 0; i < claim->unit_count; i++) {

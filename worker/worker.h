@@ -45,8 +45,10 @@ struct connection *job_connection(struct worker *w, struct claim *claim);
 void job_end_all(struct worker *w, struct claim *claim, enum outcome outcome, int64_t delay_ms);
 /** End them each as ends say, and log what goes wrong. */
 void job_end(struct worker *w, struct claim *claim, const struct unit_end *ends);
-/** Draw a fetch number, before the request is sent. -1 with err. */
-int64_t job_fetch_no(struct worker *w, struct err *err);
+/** Draw a fetch number, before the request is sent: whoever changed the connection and then
+ * starts a run has it worked by what it is now. 0 = our copy is older than the number, and the
+ * claim goes back to be worked with a new one; -1 with err. */
+int64_t job_fetch_no(struct worker *w, const struct connection *c, struct err *err);
 /** Something of ours is away: give the units back for a second, say why. */
 void job_give_back(struct worker *w, struct claim *claim, const char *what,
                    const struct err *err);

@@ -123,8 +123,24 @@ wait_for('with contacts off a privacy deletion is followed all the same', 20, su
 });
 is $rig->value("select count(*) from psync.record where raw::text like '%Forgetme%'"), 0,
     'no record holds the name';
-$rig->must('connection', 'set', 'hubspot', '--objects', 'default');
 wait_for('all is quiet', 20, sub { $rig->idle });
+
+# ---- what is mirrored is chosen while a worker knows the former choice ----
+my $contacts = sub { $rig->value("select count(*) from psync.record where object_type = 'contact'
+    and in_scope and deleted_at is null") };
+my $people = $contacts->();
+cmp_ok $people, '>', 0, 'there are contacts';
+my $pages = $rig->fault(provider => 'hubspot', regex => 'memberships', times => 1,
+    until_released => JSON::PP::true);
+$rig->must('run-now', 'hubspot');
+wait_for('a full sync without contacts is under way', 20, sub { $rig->held($pages) });
+$rig->must('connection', 'set', 'hubspot', '--objects', 'default');
+$rig->sim(DELETE => "faults/$pages");
+wait_for('all is quiet', 30, sub { $rig->idle && $rig->value("select count(*) from psync.run
+    where status in ('queued', 'running')") == 0 });
+is_deeply [map { $_->{status} } $rig->rows("select status from psync.run order by run_id desc limit 2")],
+    ['succeeded', 'cancelled'], 'another one with contacts takes its place';
+is $contacts->(), $people, 'and calls no contact outside';
 
 # ---- what no incremental sync can see ----
 wait_for('all is quiet', 20, sub { $rig->idle });

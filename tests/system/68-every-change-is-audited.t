@@ -58,7 +58,7 @@ my %changes_nothing = map { $_ => 1 } ('status', 'diagnose', 'why', 'run list', 
     'mapping show', 'mapping validate', 'mapping diff', 'customer list', 'customer show',
     'link list', 'webhook status', 'webhook hsmeta', 'queue stats', 'queue list', 'queue parked',
     'queue fsck', 'worker list', 'quota', 'audit', 'token list', 'doctor', 'check-config',
-    'support-bundle', 'completion', 'version', 'help', 'complete', 'reference',
+    'support-bundle', 'completion', 'version', 'help', 'complete', 'reference', 'health',
     'connection reauthorize',    # prints an address; the walk that begins there has its row
     'webhook test',              # a delivery that says nothing to look at
     'up');                       # starts programs; what it sets up it does by other verbs
@@ -183,6 +183,7 @@ my $c = '/api/v1/connections';
 my %asks_only = map { ("POST $_" => 1) } ("$c/{connection}/resync-preview",
     "$c/{connection}/diagnose", "$c/{connection}/why", "$c/{connection}/mapping/check",
     "$c/{connection}/mapping/preview", "$c/{connection}/scope/preview",
+    "$c/{connection}/webhook-endpoint/test",    # a delivery that says nothing to look at
     "$c/authorize");    # answers an address; the walk that begins there has its row
 my %operations;
 my @operations = (
@@ -238,6 +239,8 @@ my @operations = (
         sub { return "$c/$stripe/links/customer/$customer" }],
     ["POST $c/{connection}/webhook-endpoint/repair", 'webhook.repair',
         "$c/$stripe/webhook-endpoint/repair", {anew => $yes}],
+    ["POST $c/{connection}/webhook-endpoint/rotate-secret", 'webhook.rotate_secret',
+        "$c/$stripe/webhook-endpoint/rotate-secret", {secret => 'whsec_' . 'n' x 32}],
     ["POST $c/{connection}/scope/confirm-removals", 'scope.confirm_removals',
         "$c/$hubspot/scope/confirm-removals", undef, sub {
             runs_end();
