@@ -236,14 +236,17 @@ sub compare {
     return $c;
 }
 
-# Passes when, before the deadline, nothing waits and every row is equal. Returns the counts.
+# Passes when, before the deadline, nothing waits and every row is equal. Returns the counts, and
+# in equal_at since when at the latest.
 sub converges {
     my ($self, $what, $seconds) = @_;
     my ($rig, $began, $c) = ($self->{rig}, time);
     my $deadline = time + $seconds;
     for (;;) {
         $self->revive;
+        my $at = time;
         $c = $self->compare if eval { $rig->idle } || time > $deadline;
+        $c->{equal_at} = $at if $c;    # what is found equal was so by then
         last if $c && ($c->{lost} + $c->{wrong} == 0 || time > $deadline);
         sleep 0.2;
     }
