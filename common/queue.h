@@ -202,9 +202,14 @@ void queue_claim_give_up(struct queue *q, int shard, int64_t token);
 void queue_claim_free(struct queue *q, struct claim *claim);
 
 /** Take n more calls of a family for an account. *wait_ms = 0 when granted, else when to ask
- * again. */
+ * again. n = 0 asks whether the account is open. */
 int queue_reserve(struct queue *q, int shard, const char *provider, const char *account,
                   const char *family, int n, int64_t *wait_ms, struct err *err) MUST_USE;
+/** The same for one call, in line: when it may be sent within patience_ms it is taken now, and
+ * *wait_ms says in how long it may be sent. Else *granted is false and nothing is taken. */
+int queue_reserve_ahead(struct queue *q, int shard, const char *provider, const char *account,
+                        const char *family, int64_t patience_ms, bool *granted,
+                        int64_t *wait_ms, struct err *err) MUST_USE;
 /** A 429 came: close the bucket for wait_ms and lower the rate by 0.7 (it recovers 5 % a
  * minute). */
 int queue_throttle(struct queue *q, int shard, const char *provider, const char *account,

@@ -234,8 +234,9 @@ int64_t queue_routes_version(const struct queue *q)
     return sum;
 }
 
-int queue_reserve(struct queue *q, int shard, const char *provider, const char *account,
-                  const char *family, int n, int64_t *wait_ms, struct err *err)
+static int reserve(struct queue *q, int shard, const char *provider, const char *account,
+                   const char *family, int n, int64_t patience_ms, int64_t *answer,
+                   struct err *err)
 {
     struct args a;
     args_init(&a);
@@ -243,7 +244,25 @@ int queue_reserve(struct queue *q, int shard, const char *provider, const char *
     args_str(&a, account);
     args_str(&a, family);
     args_int(&a, n);
-    return queue_call_int(q, shard, SCRIPT_RESERVE, &a, wait_ms, err);
+    args_int(&a, patience_ms);
+    return queue_call_int(q, shard, SCRIPT_RESERVE, &a, answer, err);
+}
+
+int queue_reserve(struct queue *q, int shard, const char *provider, const char *account,
+                  const char *family, int n, int64_t *wait_ms, struct err *err)
+{
+    return reserve(q, shard, provider, account, family, n, 0, wait_ms, err);
+}
+
+int queue_reserve_ahead(struct queue *q, int shard, const char *provider, const char *account,
+                        const char *family, int64_t patience_ms, bool *granted,
+                        int64_t *wait_ms, struct err *err)
+{
+    int64_t answer = 0;
+    int rc = reserve(q, shard, provider, account, family, 1, patience_ms, &answer, err);
+    *granted = answer <= 0;
+    *wait_ms = answer < 0 ? -answer : answer;
+    return rc;
 }
 
 int queue_throttle(struct queue *q, int shard, const char *provider, const char *account,

@@ -43,11 +43,19 @@ static int64_t fetch_pay(struct fetch *f, const char *family, struct err *err)
     }
     char account[128];
     connection_account_key(f->conn, account, sizeof account);
+    struct queue *q = f->app->queue;
+    const char *provider = f->conn->provider->name;
+    int shard = f->conn->shard;
     int64_t patience_ms = RESERVE_PATIENCE_MS;
+    bool paid = false;
     for (;;) {
         int64_t wait_ms = 0;
-        if (queue_reserve(f->app->queue, f->conn->shard, f->conn->provider->name, account,
-                          family, 1, &wait_ms, err) != 0) {
+        /* In line: else every claim that comes later could be first, each time. Who has waited
+         * asks once more whether the account was closed meanwhile. */
+        int rc = paid ? queue_reserve(q, shard, provider, account, family, 0, &wait_ms, err)
+                      : queue_reserve_ahead(q, shard, provider, account, family, patience_ms,
+                                            &paid, &wait_ms, err);
+        if (rc != 0) {
             return -1;
         }
         if (wait_ms <= 0) {
@@ -58,7 +66,7 @@ static int64_t fetch_pay(struct fetch *f, const char *family, struct err *err)
         }
         patience_ms -= wait_ms;
         f->throttled_ms += wait_ms;
-        meters_throttled(f->app->meters, f->conn->provider->name, family, wait_ms);
+        meters_throttled(f->app->meters, provider, family, wait_ms);
         task_sleep_ms(wait_ms);
     }
 }

@@ -272,6 +272,52 @@ TEST(reserve_grants_now_or_tells_when)
     CHECK(wait_ms > 1600 && wait_ms < 1800); /* 18 calls in debt */
 }
 
+static int ahead(struct rig *rig, int64_t patience_ms, bool *granted, int64_t *wait_ms)
+{
+    return queue_reserve_ahead(rig->q, 0, "hubspot", "a:live", "general", patience_ms, granted,
+                               wait_ms, &rig->err);
+}
+
+TEST(who_waits_in_line_for_a_call_is_not_overtaken)
+{
+    int64_t wait_ms = -1;
+    bool granted = false;
+    CHECK(rig_configure(rig, 7, "hubspot", "a:live") == 0);
+    CHECK(rig_put_many(rig, 7, "company", 1, 300, LANE_WEBHOOK) == 0);
+    (void)rig_redis(rig, "SET {ps0}:clock_offset_ms =1000000000000"); /* a clock that stands */
+    CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 3, &wait_ms, &rig->err) ==
+          0);
+    CHECK_INT(wait_ms, 0);
+    /* The next two calls have their takers, so that a claim is after them. */
+    CHECK(ahead(rig, 2000, &granted, &wait_ms) == 0);
+    CHECK(granted);
+    CHECK_INT(wait_ms, 95);
+    CHECK(ahead(rig, 2000, &granted, &wait_ms) == 0);
+    CHECK(granted);
+    CHECK_INT(wait_ms, 189);
+    (void)rig_redis(rig, "SET {ps0}:clock_offset_ms =1000000000189");
+    CHECK(rig_claim(rig, 100) == NULL);
+    (void)rig_redis(rig, "SET {ps0}:clock_offset_ms =1000000000284");
+    struct claim *c = rig_claim(rig, 100);
+    CHECK(c != NULL);
+    queue_claim_free(rig->q, c);
+    /* Who has no patience for it takes nothing. */
+    CHECK(ahead(rig, 50, &granted, &wait_ms) == 0);
+    CHECK(!granted);
+    CHECK_INT(wait_ms, 94);
+    CHECK(ahead(rig, 94, &granted, &wait_ms) == 0);
+    CHECK(granted);
+    CHECK_INT(wait_ms, 94);
+    /* Closed is closed, also to who has paid. */
+    CHECK(queue_throttle(rig->q, 0, "hubspot", "a:live", "general", 1000, &rig->err) == 0);
+    CHECK(ahead(rig, 2000, &granted, &wait_ms) == 0);
+    CHECK(!granted);
+    CHECK_INT(wait_ms, 1000);
+    CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 0, &wait_ms, &rig->err) ==
+          0);
+    CHECK_INT(wait_ms, 1000);
+}
+
 TEST(a_429_closes_the_bucket_and_lowers_the_rate_once)
 {
     struct buf json;
@@ -455,6 +501,7 @@ int main(void)
         cmocka_unit_test(two_connections_of_one_account_share_its_quota),
         cmocka_unit_test(another_family_of_the_account_is_not_held_up),
         cmocka_unit_test(reserve_grants_now_or_tells_when),
+        cmocka_unit_test(who_waits_in_line_for_a_call_is_not_overtaken),
         cmocka_unit_test(a_429_closes_the_bucket_and_lowers_the_rate_once),
         cmocka_unit_test(a_rate_that_the_provider_tells_takes_the_place_of_ours),
         cmocka_unit_test(a_closed_account_waits_in_every_family),
