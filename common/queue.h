@@ -205,8 +205,9 @@ void queue_claim_free(struct queue *q, struct claim *claim);
  * again. n = 0 asks whether the account is open. */
 int queue_reserve(struct queue *q, int shard, const char *provider, const char *account,
                   const char *family, int n, int64_t *wait_ms, struct err *err) MUST_USE;
-/** The same for one call, in line: when it may be sent within patience_ms it is taken now, and
- * *wait_ms says in how long it may be sent. Else *granted is false and nothing is taken. */
+/** The same for one call, in line: when it may be sent within patience_ms (at a rate that 429s
+ * have lowered: within two steps of it, if that is more) it is taken now, and *wait_ms says in
+ * how long it may be sent. Else *granted is false and nothing is taken. */
 int queue_reserve_ahead(struct queue *q, int shard, const char *provider, const char *account,
                         const char *family, int64_t patience_ms, bool *granted,
                         int64_t *wait_ms, struct err *err) MUST_USE;

@@ -50,18 +50,20 @@ static int64_t fetch_pay(struct fetch *f, const char *family, struct err *err)
     bool paid = false;
     for (;;) {
         int64_t wait_ms = 0;
+        bool in_line = false;
         /* In line: else every claim that comes later could be first, each time. Who has waited
          * asks once more whether the account was closed meanwhile. */
         int rc = paid ? queue_reserve(q, shard, provider, account, family, 0, &wait_ms, err)
                       : queue_reserve_ahead(q, shard, provider, account, family, patience_ms,
-                                            &paid, &wait_ms, err);
+                                            &in_line, &wait_ms, err);
+        paid = paid || in_line;
         if (rc != 0) {
             return -1;
         }
         if (wait_ms <= 0) {
             return 0;
         }
-        if (wait_ms > patience_ms) {
+        if (!in_line && wait_ms > patience_ms) {
             return wait_ms;
         }
         patience_ms -= wait_ms;

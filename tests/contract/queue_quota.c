@@ -302,7 +302,7 @@ TEST(who_waits_in_line_for_a_call_is_not_overtaken)
     CHECK(c != NULL);
     queue_claim_free(rig->q, c);
     /* Who has no patience for it takes nothing. */
-    CHECK(ahead(rig, 50, &granted, &wait_ms) == 0);
+    CHECK(ahead(rig, 0, &granted, &wait_ms) == 0);
     CHECK(!granted);
     CHECK_INT(wait_ms, 94);
     CHECK(ahead(rig, 94, &granted, &wait_ms) == 0);
@@ -316,6 +316,32 @@ TEST(who_waits_in_line_for_a_call_is_not_overtaken)
     CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 0, &wait_ms, &rig->err) ==
           0);
     CHECK_INT(wait_ms, 1000);
+}
+
+/* Half a call a second: whoever needs a second call gets it, in line. */
+TEST(at_a_lowered_rate_two_steps_are_waited_for)
+{
+    int64_t wait_ms = -1;
+    bool granted = false;
+    char clock[64];
+    long long now = 1000000000000;
+    for (int i = 0; i < 12; i++) {
+        (void)snprintf(clock, sizeof clock, "=%lld", now += 1500);
+        (void)rig_redis(rig, "SET {ps0}:clock_offset_ms %s", clock);
+        CHECK(queue_throttle(rig->q, 0, "hubspot", "a:live", "general", 1, &rig->err) == 0);
+    }
+    (void)snprintf(clock, sizeof clock, "=%lld", now + 2);
+    (void)rig_redis(rig, "SET {ps0}:clock_offset_ms %s", clock);
+    CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 3, &wait_ms, &rig->err) ==
+          0);
+    CHECK_INT(wait_ms, 0);
+    for (int i = 1; i <= 2; i++) {
+        CHECK(ahead(rig, 1000, &granted, &wait_ms) == 0);
+        CHECK(granted);
+        CHECK(wait_ms > 1800 * i && wait_ms < 1900 * i);
+    }
+    CHECK(ahead(rig, 1000, &granted, &wait_ms) == 0);
+    CHECK(!granted);
 }
 
 TEST(a_429_closes_the_bucket_and_lowers_the_rate_once)
@@ -502,6 +528,7 @@ int main(void)
         cmocka_unit_test(another_family_of_the_account_is_not_held_up),
         cmocka_unit_test(reserve_grants_now_or_tells_when),
         cmocka_unit_test(who_waits_in_line_for_a_call_is_not_overtaken),
+        cmocka_unit_test(at_a_lowered_rate_two_steps_are_waited_for),
         cmocka_unit_test(a_429_closes_the_bucket_and_lowers_the_rate_once),
         cmocka_unit_test(a_rate_that_the_provider_tells_takes_the_place_of_ours),
         cmocka_unit_test(a_closed_account_waits_in_every_family),
