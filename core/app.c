@@ -46,7 +46,7 @@ static int app_queue_tables(struct app *a, struct queue_options *o)
             families++;
         }
         for (const struct object_type *t = providers[i]->objects; t->name != NULL; t++) {
-            objects++;
+            objects += t->links_name != NULL ? 2 : 1;
         }
     }
     a->families = calloc(families + 1, sizeof *a->families);
@@ -63,6 +63,10 @@ static int app_queue_tables(struct app *a, struct queue_options *o)
         for (const struct object_type *t = p->objects; t->name != NULL; t++) {
             a->objects[o->object_count++] =
                 (struct queue_object){p->name, t->name, t->read_family, t->batch_max};
+            if (t->links_name != NULL) {
+                a->objects[o->object_count++] =
+                    (struct queue_object){p->name, t->links_name, t->links_family, 1};
+            }
         }
     }
     o->families = a->families;

@@ -13,6 +13,21 @@
 
 enum { RESERVE_PATIENCE_MS = 2000 };
 
+/* The quota that a claim has paid from: as the queue's scripts find it. */
+static const char *claim_family(const struct connection *c, const struct claim *claim)
+{
+    const char *name = claim->unit_count > 0 ? claim->units[0].object : "";
+    for (const struct object_type *o = c->provider->objects; o->name != NULL; o++) {
+        if (strcmp(o->name, name) == 0) {
+            return o->read_family;
+        }
+        if (o->links_name != NULL && strcmp(o->links_name, name) == 0) {
+            return o->links_family;
+        }
+    }
+    return c->provider->quotas[0].name;
+}
+
 void fetch_init(struct fetch *f, struct app *app, const struct connection *conn,
                 const struct claim *claim)
 {
@@ -22,6 +37,7 @@ void fetch_init(struct fetch *f, struct app *app, const struct connection *conn,
     f->began_mono_ms = clock_mono_ms();
     if (claim != NULL) {
         f->calls_left = claim->calls;
+        f->family = claim_family(conn, claim);
         f->calls_at_mono_ms = claim->calls_at_mono_ms;
     }
     exchange_init(&f->exchange);
@@ -37,7 +53,8 @@ void fetch_release(struct fetch *f)
  * long as patience allows: a task that waits holds no worker. 0, or the ms still to wait. */
 static int64_t fetch_pay(struct fetch *f, const char *family, struct err *err)
 {
-    if (f->calls_left > 0 && clock_mono_ms() - f->calls_at_mono_ms <= QUEUE_CALL_STALE_MS) {
+    if (f->calls_left > 0 && strcmp(f->family, family) == 0 &&
+        clock_mono_ms() - f->calls_at_mono_ms <= QUEUE_CALL_STALE_MS) {
         f->calls_left--;
         return 0;
     }

@@ -11,9 +11,10 @@ enum { FETCH_TOKEN_MAX_MS = 30000 }; /* one call of a token endpoint, in all */
 /* What one job may spend and what it has spent. */
 struct fetch {
     struct app *app;
-    struct connection *conn;  /* lent; replaced inside when its token was refreshed */
-    int64_t began_mono_ms;    /* the job; against app->job_max_ms */
-    int calls_left;           /* paid by the claim */
+    struct connection *conn; /* lent; replaced inside when its token was refreshed */
+    int64_t began_mono_ms;   /* the job; against app->job_max_ms */
+    int calls_left;          /* paid by the claim, in this family: */
+    const char *family;
     int64_t calls_at_mono_ms; /* when they were paid */
     int api_calls;            /* made so far */
     int reads;                /* of them, not counted against the ration yet */
@@ -24,7 +25,7 @@ struct fetch {
 enum fetch_end {
     FETCH_OK,
     FETCH_FAILED, /* *why is set */
-    FETCH_LATER,  /* no quota for another call within 2 s: *later_ms; nothing was decided */
+    FETCH_LATER,  /* no quota for another call soon: *later_ms; nothing was decided */
 };
 
 /** A failure of our own making, not the provider's. */

@@ -306,7 +306,7 @@ static int run_fill_window(struct store_tx *tx, const struct run_row *run, struc
         "         AND o.kind IN ('scope', 'related') AND o.status IN ('waiting', 'queued')))"
         "     ORDER BY chunk_no LIMIT $2)"
         "   OR status = 'queued' AND updated_at < now() - interval '10 seconds')"
-        " RETURNING chunk_no, object_type",
+        " RETURNING chunk_no, object_type, kind",
         p, puts, err);
 }
 
@@ -314,6 +314,16 @@ static int run_fill_window(struct store_tx *tx, const struct run_row *run, struc
     " AND r.status IN ('succeeded', 'partial') AND r.error_code = ''"                          \
     " AND NOT EXISTS (SELECT 1 FROM psync.run_chunk k"                                         \
     "   WHERE k.run_id = r.run_id AND k.status = 'failed')"
+
+/* What the queue calls a chunk's type: by that its quota is found. */
+static const char *run_unit_object(const struct run_row *run, const struct rows *puts, int row)
+{
+    const char *name = rows_text(puts, row, 1);
+    const struct provider *p = provider_find(run->provider);
+    const struct object_type *o = p != NULL ? provider_object(p, name) : NULL;
+    bool links = strcmp(rows_text(puts, row, 2), "related") == 0;
+    return links && o != NULL && o->links_name != NULL ? o->links_name : name;
+}
 
 static int run_put_chunks(struct app *app, const struct run_row *run, const struct rows *puts,
                           struct err *err)
@@ -336,7 +346,7 @@ static int run_put_chunks(struct app *app, const struct run_row *run, const stru
             .connection_id = run->connection_id,
             .shard = run->shard,
             .kind = UNIT_CHUNK,
-            .object = rows_text(puts, i, 1),
+            .object = run_unit_object(run, puts, i),
             .id = ids[i],
             .lane = strcmp(run->lane, "nightly") == 0 ? LANE_NIGHTLY : LANE_RUN_NOW,
             .trigger = run->trigger,

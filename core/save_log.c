@@ -254,7 +254,7 @@ static int failure_rows(const struct save_job *job, const struct failure *why,
         const struct unit *u = &job->claim->units[i];
         struct attempt a = common_row(job, u, now_ms);
         a.kind = u->kind;
-        a.object = u->object;
+        a.object = u->kind == UNIT_CHUNK && job->object != NULL ? job->object->name : u->object;
         a.record_id = u->kind == UNIT_RECORD ? u->id : NULL;
         a.status = plans[i].status;
         a.failure = *why;

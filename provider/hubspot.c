@@ -26,6 +26,8 @@ const struct object_type hubspot_objects[] = {
      .page_max = 100,
      .read_family = "general",
      .list_family = "general",
+     .links_name = "contact-links",
+     .links_family = "associations",
      .flags = OBJECT_DEFAULT | OBJECT_RELATED},
     {0},
 };

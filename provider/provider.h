@@ -41,6 +41,9 @@ struct object_type {
     const char *list_family;
     unsigned flags;
     int months; /* a full run reads what was created within so many; 0 = everything */
+    /* OBJECT_RELATED: what the queue calls the question which of them belong to others, and its
+     * quota. The name ends in "-links". */
+    const char *links_name, *links_family;
 };
 
 /* ---- webhooks ---- */
