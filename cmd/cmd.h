@@ -93,6 +93,8 @@ int64_t cmd_limit(const struct cmd *c, int64_t otherwise, struct err *err);
  * connection of the provider named first into *conn, which the caller owns; NULL = none was
  * named. -1 with err. */
 int64_t cmd_list_start(struct cmd *c, struct connection **conn, struct err *err);
+/** Is the value of an option a number, if it was given? -1 with err. */
+int cmd_check_number(const struct cmd *c, const char *option, struct err *err);
 /** May it be done? True with --yes, or when a person at a terminal says yes to the question.
  * Without a terminal, or with --no-input, nobody is asked and the answer is no. */
 bool cmd_confirm(const struct cmd *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
@@ -263,13 +265,13 @@ int verb_mapping_rollback(struct cmd *c, struct err *err);
 int verb_mapping_diff(struct cmd *c, struct err *err);
 int verb_webhook(struct cmd *c, struct err *err);
 int verb_webhook_rotate(struct cmd *c, struct err *err);
+int verb_webhook_log(struct cmd *c, struct err *err);
 int verb_webhook_test(struct cmd *c, struct err *err);
 int verb_webhook_manifest(struct cmd *c, struct err *err);
 int verb_token_create(struct cmd *c, struct err *err);
 int verb_token_list(struct cmd *c, struct err *err);
 int verb_token_revoke(struct cmd *c, struct err *err);
 int verb_run_show(struct cmd *c, struct err *err);
-int verb_webhook_test(struct cmd *c, struct err *err);
 int verb_queue_pause(struct cmd *c, struct err *err);
 int verb_queue_drain(struct cmd *c, struct err *err);
 int verb_audit(struct cmd *c, struct err *err);

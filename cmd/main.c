@@ -118,6 +118,17 @@ int64_t cmd_list_start(struct cmd *c, struct connection **conn, struct err *err)
     return limit == 0 ? INT64_MAX : limit;
 }
 
+int cmd_check_number(const struct cmd *c, const char *option, struct err *err)
+{
+    const char *text = cmd_option(c, option);
+    if (text == NULL ||
+        (text[0] != '\0' && strlen(text) < 20 && strspn(text, "0123456789") == strlen(text))) {
+        return 0;
+    }
+    err_set(err, ERR_INVALID, "--%s '%s' is not a number", option, text);
+    return -1;
+}
+
 /* ---- messages ---- */
 
 static bool quiet; /* -q; set before anything is said */

@@ -27,6 +27,10 @@ static const struct option_def workspace_set_options[] = {
     {0}};
 static const struct option_def webhook_options[] = {
     {"new", NULL, "make a new endpoint with a new secret, whatever it is"}, {0}};
+static const struct option_def webhook_log_options[] = {
+    {"verdict", "V", "only accepted, duplicate_event, coalesced, wh_signature_invalid, ..."},
+    {"before", "NO", "older than this delivery: the next page"},
+    {0}};
 static const struct option_def rotate_options[] = {
     {"secret-file", "FILE", "rolled at the provider; without it a new endpoint is made"}, {0}};
 static const struct option_def connection_set_options[] = {
@@ -504,11 +508,20 @@ const struct verb verbs[] = {
      .args_max = 3},
     {.words = "webhook status",
      .args = "PROVIDER",
-     .summary = "is the endpoint there, on, and of the right kind?",
+     .summary = "is the endpoint there, on, and of the right kind? and what came in 24 hours",
      .examples = "pivotal-sync webhook status stripe",
      .needs = APP_ALL,
      .run = verb_webhook,
      .args_min = 1,
+     .args_max = 1},
+    {.words = "webhook log",
+     .args = "[PROVIDER]",
+     .summary = "deliveries of the last 30 days and what became of each, newest first",
+     .examples = "pivotal-sync webhook log stripe -n 20\n"
+                 "pivotal-sync webhook log --verdict wh_signature_invalid",
+     .needs = APP_ALL,
+     .run = verb_webhook_log,
+     .options = webhook_log_options,
      .args_max = 1},
     {.words = "webhook repair",
      .args = "PROVIDER",

@@ -256,24 +256,13 @@ static int check_code(const char *code, struct err *err)
     return -1;
 }
 
-static int check_number(const struct cmd *c, const char *option, struct err *err)
-{
-    const char *text = cmd_option(c, option);
-    if (text == NULL ||
-        (text[0] != '\0' && strlen(text) < 20 && strspn(text, "0123456789") == strlen(text))) {
-        return 0;
-    }
-    err_set(err, ERR_INVALID, "--%s '%s' is not a number", option, text);
-    return -1;
-}
-
 int verb_log(struct cmd *c, struct err *err)
 {
     CLEANUP(connection_freep) struct connection *conn = NULL;
     struct output o;
     int64_t limit = cmd_limit(c, 50, err);
     if (limit < 0 || check_code(cmd_option(c, "code"), err) != 0 ||
-        check_number(c, "run", err) != 0 || check_number(c, "before", err) != 0 ||
+        cmd_check_number(c, "run", err) != 0 || cmd_check_number(c, "before", err) != 0 ||
         (c->arg_count > 0 && (conn = cmd_connection(c, c->args[0], err)) == NULL)) {
         return -1;
     }
@@ -505,6 +494,10 @@ int verb_explain(struct cmd *c, struct err *err)
     show_part("Seen as", i->provider_signal);
     show_part("Tried again", retries[i->retry]);
     printf("%-16sdocs/errors.md#%s, man pivotal-sync-errors\n", "More", i->code);
+    if (config_is_set(c->config, SETTING_ADMIN_PUBLIC_URL)) {
+        printf("%-16s%s/admin/errors#%s\n", "On the page",
+               config_text(c->config, SETTING_ADMIN_PUBLIC_URL), i->code);
+    }
     return EXIT_OK;
 }
 
@@ -515,7 +508,7 @@ int verb_audit(struct cmd *c, struct err *err)
     CLEANUP(params_freep) struct params *p = params_new();
     int64_t limit = cmd_limit(c, 50, err);
     int n = 0;
-    if (limit < 0 || check_number(c, "before", err) != 0 ||
+    if (limit < 0 || cmd_check_number(c, "before", err) != 0 ||
         add_moment(c, "since", NULL, p, err) != 0 ||
         add_moment(c, "until", NULL, p, err) != 0) {
         return -1;

@@ -189,6 +189,20 @@ like $customer, qr/ \d\S* [a-z]{3} a month in minor units, \w+ sub_\w+: \d+ x \w
     'subscription by subscription';
 like $customer, qr/written here \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\+00/, 'and when it was written';
 
+# ---- deliveries ----
+$rig->deliver_stripe($rig->stripe_event('customer.updated', {id => $customers[0]}),
+    secret => 'wrong');
+my @refused_ones = ('webhook', 'log', 'stripe', '--verdict', 'wh_signature_invalid');
+wait_for('a delivery that is turned away is in webhook log', 20,
+    sub { scalar @{$rig->cmd_json(@refused_ones)} });
+like exits(0, 'webhook log', @refused_ones), qr/^NO .*VERDICT.*\n\d+ .*wh_signature_invalid/, 'for people too';
+my ($delivery) = split /\n/, $rig->must(@refused_ones, '-o', 'name');
+is $rig->must(@refused_ones, '-o', 'name', '--before', $delivery), '', 'page by page';
+exits(2, 'a page before no number', 'webhook', 'log', '--before', 'x');
+is_deeply $rig->cmd_json('webhook', 'log', 'hubspot'), [], 'that of another connection has none of it';
+like +($rig->cmd('webhook', 'status', 'stripe'))[1], qr/^24 hours +1 wh_signature_invalid$/m,
+    'webhook status counts it';
+
 # ---- diagnose and why ----
 exits(2, 'diagnose of a customer that is no number', 'diagnose', '--customer', 'acme');
 exits(3, 'diagnose of a customer that is not there', 'diagnose', '--customer', '99999');

@@ -56,7 +56,7 @@ my %changes_nothing = map { $_ => 1 } ('status', 'diagnose', 'why', 'run list', 
     'show', 'explain', 'workspace list', 'connection list', 'connection show', 'scope show',
     'scope choices',
     'mapping show', 'mapping validate', 'mapping diff', 'customer list', 'customer show',
-    'link list', 'webhook status', 'webhook hsmeta', 'queue stats', 'queue list', 'queue parked',
+    'link list', 'webhook status', 'webhook log', 'webhook hsmeta', 'queue stats', 'queue list', 'queue parked',
     'queue fsck', 'worker list', 'quota', 'audit', 'token list', 'doctor', 'check-config',
     'support-bundle', 'completion', 'version', 'help', 'complete', 'reference', 'health',
     'connection reauthorize',    # prints an address; the walk that begins there has its row

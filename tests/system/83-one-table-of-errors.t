@@ -68,6 +68,12 @@ for my $where (sort keys %text) {
     my @there = $where =~ /^docs/ ? $text{$where} =~ /^### `(\w+)`$/mg : map { $_->{code} } @types;
     is_deeply [sort @there], [sort keys %$wanted], 'and of no other';
 }
+{
+    local $rig->{settings}{ADMIN_PUBLIC_URL} = "http://127.0.0.1:$port";
+    my ($link) = $rig->must('explain', 'map_type_mismatch') =~ /^On the page +(\S+)$/m;
+    is $link, "http://127.0.0.1:$port/admin/errors#map_type_mismatch", 'explain links to the page';
+    is $rig->http('GET', $link =~ s/#.*//r)->{status}, 200, 'which is there';
+}
 for my $type (@types) {
     my $said = bare($rig->must('explain', $type->{code}));
     is join(' ', grep { index($said, bare($type->{$_})) < 0 } qw(code title meaning user_action
