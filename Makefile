@@ -130,16 +130,16 @@ $(B)/tests/bench/queue: $(B)/tests/bench/queue.o $(LIB)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -lm
 # What system tests put beside or below programs; the same in each MODE.
-TEST_TOOLS := $(addprefix build/tools/,names.so forgetful.so clock.so tls_front)
+TEST_TOOLS := $(addprefix build/tools/,names.so forgetful.so clock.so tls_front confined)
 tests: $(UNIT_TESTS) $(CONTRACT_TESTS) $(TEST_TOOLS)
 build/tools/%.so: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
-build/tools/tls_front: tests/tools/tls_front.c
+build/tools/tls_front build/tools/confined: build/tools/%: tests/tools/%.c
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -o $@ $< -lssl -lcrypto -lpthread
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -o $@ $< -lssl -lcrypto -lpthread -ldl
 
 $(B)/tests/fuzz/%: $(B)/tests/fuzz/%.o $(LIB)
 	@mkdir -p $(@D)

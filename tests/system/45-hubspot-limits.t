@@ -128,7 +128,8 @@ for my $case (
     ['migration', {error => undef, status => 477, headers => {'Retry-After' => 18000},
         body => {status => 'error', message => 'moving', correlationId => 'c'}}, 'provider_migrating', 5 * 3600 - 60, 5 * 3600 + 60, 1],
     ['http-503', {headers => {'Retry-After' => 7}}, 'provider_unavailable', 7, 60, 0],
-    ['http-524', {}, 'provider_edge_error', 0, 60, 0],
+    # Full jitter begins at nothing: it may be due while its row is still being written.
+    ['http-524', {}, 'provider_edge_error', -30, 60, 0],
     ['rate-ten-secondly', {headers => {'Retry-After' => 6}}, 'rate_limit_burst', 5, 8, 0],
 ) {
     my ($error, $more, $code, $least, $most, $closed) = @$case;
