@@ -37,6 +37,7 @@ HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protectio
 MODE_release := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 MODE_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 MODE_tsan := -O1 -g -fsanitize=thread
+MODE_memcheck := -O1 -g -fno-omit-frame-pointer -DWITH_MEMCHECK
 MODE_lint := -O2
 MODE_clang := -O1 -Wno-gnu-zero-variadic-macro-arguments
 MODE_cov := -O0 -g --coverage
@@ -65,7 +66,7 @@ CONTRACT_TESTS := $(patsubst %.c,$(B)/%,$(wildcard tests/contract/*.c))
 FUZZ_TARGETS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/*.c))
 
 .PHONY: all man sim tests unit test run-tests chaos soak bench scaling bench-report fuzz fuzz-targets lint lint-includes \
-        lint-format lint-gcc lint-clang lint-cppcheck lint-tidy objects check format clean \
+        lint-format lint-gcc lint-clang lint-cppcheck lint-tidy objects check tsan memcheck format clean \
         help deps deps-test demo docs install deb sbom
 all: $(BINARIES) $(if $(call sources,tests/sim),$(SIM))
 
@@ -208,6 +209,19 @@ bench-report:
 check: lint
 	@$(MAKE) --no-print-directory MODE=asan all tests
 	@$(MAKE) --no-print-directory MODE=asan run-tests
+	@$(MAKE) --no-print-directory tsan
+
+# What has threads, under ThreadSanitizer; last line `tsan: 0 reports`.
+tsan:
+	@deploy/deps test
+	@$(MAKE) --no-print-directory $(JOBS) MODE=tsan all tests
+	@tests/tools/tsan
+
+# Unit and contract tests and a run of the programs under valgrind; last line `memcheck: N programs, 0 errors`.
+memcheck:
+	@deploy/deps test
+	@$(MAKE) --no-print-directory $(JOBS) MODE=memcheck all tests
+	@tests/tools/memcheck $(MEMCHECK)
 
 demo:
 	@deploy/deps build
@@ -290,7 +304,8 @@ help:
 	@echo 'bench        what it does in a second, beside goals and peers, one line a figure;'
 	@echo '             bench-report: docs/performance.md from the last one'
 	@echo 'scaling      10 and 1,000 connections for real, beside the model of docs/scaling.md'
-	@echo 'check        lint, then all tests under ASan and UBSan'
+	@echo 'check        lint, then all tests under ASan and UBSan, then tsan'
+	@echo 'tsan         what has threads under ThreadSanitizer; memcheck: unit and contract tests under valgrind'
 	@echo 'deps         install what the build needs; deps-test: and the tests'
 	@echo 'docs         docs/settings.md, errors.md, commands.md and sql.md from the tables in the source'
 	@echo 'man          manual pages into build/man, completion scripts into build/completions'

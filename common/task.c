@@ -30,11 +30,24 @@
 #else
 #define WITH_ASAN 0
 #endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#define WITH_TSAN 1
+#include <sanitizer/tsan_interface.h>
+#else
+#define WITH_TSAN 0
+#endif
+
+#ifdef WITH_MEMCHECK
+#include <valgrind/memcheck.h>
+#else
+#define VALGRIND_STACK_REGISTER(from, to) 0U
+#define VALGRIND_STACK_DEREGISTER(id)     ((void)(id))
+#endif
 
 enum {
     STACKS_KEPT = 256,
     /* ASan's red zones and unshared frames need several times the room. */
-    STACK_BYTES = WITH_ASAN ? 4 * TASK_STACK_BYTES : TASK_STACK_BYTES,
+    STACK_BYTES = WITH_ASAN || WITH_TSAN ? 4 * TASK_STACK_BYTES : TASK_STACK_BYTES,
     NOT_IN_HEAP = -1,
 };
 
@@ -60,6 +73,8 @@ struct task {
     size_t stack_bytes;
     const void *caller_stack; /* the next two for ASan only */
     size_t caller_stack_bytes;
+    unsigned int memcheck_id;
+    void *fiber, *caller_fiber; /* for TSan only, which has to be told whose stack it looks at */
 };
 
 struct scheduler {
@@ -104,6 +119,7 @@ static struct task *stack_map(void)
     t->map_bytes = bytes;
     t->stack = map + page;
     t->stack_bytes = STACK_BYTES - task_bytes;
+    t->memcheck_id = VALGRIND_STACK_REGISTER(t->stack, t->stack + t->stack_bytes);
 #if WITH_ASAN
     __lsan_register_root_region(t->stack, STACK_BYTES);
 #endif
@@ -112,6 +128,7 @@ static struct task *stack_map(void)
 
 static void stack_unmap(struct task *t)
 {
+    VALGRIND_STACK_DEREGISTER(t->memcheck_id);
 #if WITH_ASAN
     __lsan_unregister_root_region(t->stack, STACK_BYTES);
     __asan_unpoison_memory_region(t->stack, t->stack_bytes);
@@ -169,6 +186,40 @@ static void switch_ended(void *fake_stack, const void **from, size_t *from_bytes
 #endif
 }
 
+/* TSan's side of a switch, right before it: inline, since what TSan records of a call must begin
+ * and end on one stack. */
+static inline __attribute__((always_inline)) void fiber_enter(struct task *t)
+{
+#if WITH_TSAN
+    if (t->fiber == NULL) {
+        t->fiber = __tsan_create_fiber(0);
+    }
+    t->caller_fiber = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(t->fiber, 0);
+#else
+    (void)t;
+#endif
+}
+
+static inline __attribute__((always_inline)) void fiber_leave(struct task *t)
+{
+#if WITH_TSAN
+    __tsan_switch_to_fiber(t->caller_fiber, 0);
+#else
+    (void)t;
+#endif
+}
+
+static void fiber_end(struct task *t)
+{
+#if WITH_TSAN
+    __tsan_destroy_fiber(t->fiber);
+    t->fiber = NULL;
+#else
+    (void)t;
+#endif
+}
+
 /* Run t until it waits or ends. */
 static void task_resume(struct task *t)
 {
@@ -176,11 +227,13 @@ static void task_resume(struct task *t)
     self.current = t;
     void *fake_stack = NULL;
     switch_begins(&fake_stack, t->stack, t->stack_bytes);
+    fiber_enter(t);
     (void)swapcontext(&t->caller, &t->context);
     switch_ended(fake_stack, NULL, NULL);
     self.current = t->resumed_by;
     if (t->finished) {
         t->scheduler->live--;
+        fiber_end(t);
         task_keep(t);
     }
 }
@@ -190,6 +243,7 @@ static void task_suspend(struct task *t)
 {
     void *fake_stack = NULL;
     switch_begins(&fake_stack, t->caller_stack, t->caller_stack_bytes);
+    fiber_leave(t);
     (void)swapcontext(&t->context, &t->caller);
     switch_ended(fake_stack, &t->caller_stack, &t->caller_stack_bytes);
 }
@@ -201,6 +255,7 @@ static void task_main(void)
     t->fn(t->arg);
     t->finished = true;
     switch_begins(NULL, t->caller_stack, t->caller_stack_bytes);
+    fiber_leave(t);
     (void)setcontext(&t->caller);
     abort(); /* not reached */
 }

@@ -1,7 +1,7 @@
 /* confined CALLS PROGRAM [ARGUMENT...]: run a program as systemd does with SystemCallFilter: it
  * may make the system calls named in the file CALLS, one a line, and open sockets of
- * RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6. Any other kills it, so that a test sees what
- * a unit would only refuse (EPERM).
+ * RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6. Any other kills it, so that a test sees
+ * what a unit would only refuse (EPERM).
  *
  * libseccomp is there wherever systemd is, but its headers are not: opened by name. */
 #include <dlfcn.h>
