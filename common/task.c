@@ -74,7 +74,8 @@ struct task {
     const void *caller_stack; /* the next two for ASan only */
     size_t caller_stack_bytes;
     unsigned int memcheck_id;
-    void *fiber, *caller_fiber; /* for TSan only, which has to be told whose stack it looks at */
+    void *fiber,
+        *caller_fiber; /* for TSan only, which has to be told whose stack it looks at */
 };
 
 struct scheduler {
@@ -186,8 +187,8 @@ static void switch_ended(void *fake_stack, const void **from, size_t *from_bytes
 #endif
 }
 
-/* TSan's side of a switch, right before it: inline, since what TSan records of a call must begin
- * and end on one stack. */
+/* TSan's side of a switch, right before it: inline, since what TSan records of a call must
+ * begin and end on one stack. */
 static inline __attribute__((always_inline)) void fiber_enter(struct task *t)
 {
 #if WITH_TSAN
