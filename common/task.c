@@ -24,6 +24,7 @@
 #endif
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #define WITH_ASAN 1
+#include <dlfcn.h>
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #include <sanitizer/lsan_interface.h>
@@ -221,6 +222,22 @@ static void fiber_end(struct task *t)
 #endif
 }
 
+static void switch_context(ucontext_t *from, const ucontext_t *to)
+{
+#if WITH_ASAN
+    /* ASan's own swapcontext says on stderr that it knows no stacks, and forgets what it knew
+     * of both; ours are told. */
+    static int (*swap)(ucontext_t *, const ucontext_t *);
+    if (swap == NULL) {
+        void *found = dlsym(dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD), "swapcontext");
+        memcpy(&swap, &found, sizeof swap); /* ISO C has no cast from void * to a function */
+    }
+    (void)swap(from, to);
+#else
+    (void)swapcontext(from, to);
+#endif
+}
+
 /* Run t until it waits or ends. */
 static void task_resume(struct task *t)
 {
@@ -229,7 +246,7 @@ static void task_resume(struct task *t)
     void *fake_stack = NULL;
     switch_begins(&fake_stack, t->stack, t->stack_bytes);
     fiber_enter(t);
-    (void)swapcontext(&t->caller, &t->context);
+    switch_context(&t->caller, &t->context);
     switch_ended(fake_stack, NULL, NULL);
     self.current = t->resumed_by;
     if (t->finished) {
@@ -245,7 +262,7 @@ static void task_suspend(struct task *t)
     void *fake_stack = NULL;
     switch_begins(&fake_stack, t->caller_stack, t->caller_stack_bytes);
     fiber_leave(t);
-    (void)swapcontext(&t->context, &t->caller);
+    switch_context(&t->context, &t->caller);
     switch_ended(fake_stack, &t->caller_stack, &t->caller_stack_bytes);
 }
 
