@@ -12,7 +12,12 @@
 
 #include <jansson.h>
 
-enum { API_TEXT_MAX_BYTES = 256, API_PAGE_DEFAULT = 50, API_PAGE_MAX = 200, API_EXPORT_MAX = 20000 };
+enum {
+    API_TEXT_MAX_BYTES = 256,
+    API_PAGE_DEFAULT = 50,
+    API_PAGE_MAX = 200,
+    API_EXPORT_MAX = 20000
+};
 
 struct api_call {
     struct app *app;
@@ -22,8 +27,8 @@ struct api_call {
     json_t *body; /* an object, or NULL when none came */
 };
 
-/* Where a run of psync_bi.run_history is: the type of its first open chunk, how many types there
- * are and are done, and how many records of each it has seen. */
+/* Where a run of psync_bi.run_history is: the type of its first open chunk, how many types
+ * there are and are done, and how many records of each it has seen. */
 #define RUN_PHASE_SQL(run)                                                                     \
     "(SELECT jsonb_build_object('phase', (array_agg(h.object_type ORDER BY h.at)"              \
     "   FILTER (WHERE h.at IS NOT NULL))[1], 'phases', count(*), 'phases_done',"               \

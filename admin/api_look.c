@@ -28,17 +28,21 @@ static const char connections_sql[] =
     "     AND n.state NOT IN ('in_sync', 'archived') GROUP BY 1) u) AS unwell,"
     "   (SELECT max(m.version) FROM psync.mapping m WHERE m.connection_id = s.connection_id)"
     "     AS mapping_version,"
-    "   (SELECT to_jsonb(r) || " RUN_PHASE_SQL("r") " FROM psync_bi.run_history r"
-    "     WHERE r.connection_id = s.connection_id AND r.kind = 'full'"
-    "     AND r.status IN ('queued', 'running') ORDER BY r.run_id DESC LIMIT 1) AS live_run,"
-    "   (SELECT row_to_json(r) FROM psync_bi.run_history r WHERE r.connection_id ="
-    "     s.connection_id AND r.kind = 'full' AND r.status NOT IN ('queued', 'running')"
-    "     ORDER BY r.run_id DESC LIMIT 1) AS last_run"
-    " FROM psync_bi.connection_status s JOIN psync.connection c USING (connection_id)"
-    "   JOIN psync.workspace w ON w.workspace_id = s.workspace_id"
-    "   LEFT JOIN psync.credential k ON k.connection_id = s.connection_id"
-    " WHERE ($1::bigint = 0 OR s.connection_id = $1) AND ($2::text IS NULL OR s.workspace = $2)"
-    ") v";
+    "   (SELECT to_jsonb(r) || " RUN_PHASE_SQL(
+        "r") " FROM psync_bi.run_history r"
+             "     WHERE r.connection_id = s.connection_id AND r.kind = 'full'"
+             "     AND r.status IN ('queued', 'running') ORDER BY r.run_id DESC LIMIT 1) AS "
+             "live_run,"
+             "   (SELECT row_to_json(r) FROM psync_bi.run_history r WHERE r.connection_id ="
+             "     s.connection_id AND r.kind = 'full' AND r.status NOT IN ('queued', "
+             "'running')"
+             "     ORDER BY r.run_id DESC LIMIT 1) AS last_run"
+             " FROM psync_bi.connection_status s JOIN psync.connection c USING (connection_id)"
+             "   JOIN psync.workspace w ON w.workspace_id = s.workspace_id"
+             "   LEFT JOIN psync.credential k ON k.connection_id = s.connection_id"
+             " WHERE ($1::bigint = 0 OR s.connection_id = $1) AND ($2::text IS NULL OR "
+             "s.workspace = $2)"
+             ") v";
 
 /* What a walk must be granted, as a list; null where its tokens do not say. */
 static json_t *scopes_needed(const json_t *row)
@@ -244,11 +248,12 @@ static void look_run(struct api_call *c)
     int64_t run_id = api_hole_id(c, 0);
     if (run_id > 0) {
         params_int(p, run_id);
-        api_answer_query(c,
-                         "SELECT (to_jsonb(r) || " RUN_PHASE_SQL("r") ")::text"
-                         " FROM psync_bi.run_history r"
-                         " WHERE run_id = $1",
-                         p, "There is no such run.");
+        api_answer_query(
+            c,
+            "SELECT (to_jsonb(r) || " RUN_PHASE_SQL("r") ")::text"
+                                                         " FROM psync_bi.run_history r"
+                                                         " WHERE run_id = $1",
+            p, "There is no such run.");
     }
 }
 

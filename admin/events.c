@@ -58,10 +58,11 @@ static const char figures_sql[] =
     "   r.unchanged, 'skipped', r.skipped, 'failed', r.failed, 'requested_by', r.requested_by,"
     "   'trigger', r.trigger, 'started_at', r.started_at, 'throttled_ms', r.throttled_ms,"
     "   'api_calls', r.api_calls)"
-    "   || " RUN_PHASE_SQL("r")
-    "   FROM psync_bi.run_history r WHERE r.run_id = (SELECT max(run_id) FROM psync.run n"
-    "     WHERE n.connection_id = c.connection_id AND n.kind = 'full')))"
-    " ORDER BY c.connection_id), '[]')::text FROM psync.connection c";
+    "   || " RUN_PHASE_SQL(
+        "r") "   FROM psync_bi.run_history r WHERE r.run_id = (SELECT max(run_id) FROM "
+             "psync.run n"
+             "     WHERE n.connection_id = c.connection_id AND n.kind = 'full')))"
+             " ORDER BY c.connection_id), '[]')::text FROM psync.connection c";
 
 /* Calls are held back until then, which only the queue knows. */
 static void add_throttled(struct app *app, json_t *rows)
@@ -95,8 +96,8 @@ static json_t *look(struct events *e, struct err *err)
     }
     json_t *rows = json_loads(rows_text(r, 0, 0), 0, NULL);
     add_throttled(e->app, rows);
-    return json_pack("{s:o, s:o}", "connections", rows,
-                     "queue", queue != NULL ? queue : json_null());
+    return json_pack("{s:o, s:o}", "connections", rows, "queue",
+                     queue != NULL ? queue : json_null());
 }
 
 static void look_once(struct events *e)

@@ -155,8 +155,9 @@ static bool type_fits(const char *type, const char *convert, const char *source_
 
 json_t *mapping_store_fits(const char *source_type)
 {
-    static const char *const types[] = {"text", "number", "integer", "bool", "date", "datetime",
-                                        "enum", "owner",  "list",    "domain", "json"};
+    static const char *const types[] = {"text", "number",   "integer", "bool",
+                                        "date", "datetime", "enum",    "owner",
+                                        "list", "domain",   "json"};
     json_t *out = json_array();
     for (size_t i = 0; i < COUNT_OF(types); i++) {
         if (type_fits(types[i], "", source_type)) {

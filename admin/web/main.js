@@ -1,5 +1,5 @@
 // The page: header, navigation, the screen that the address names, live region, keys.
-import { change, get, go, html, Link, listen, Problem, render, say, state, Time, unlisten, api, useAddress, useEffect, useGet, useNarrow, useRef, useShared, useState, when, zoneName } from './lib.js';
+import { change, get, go, html, Link, listen, Problem, render, say, state, Time, unlisten, api, useAddress, useEffect, useGet, useMoved, useNarrow, useRef, useShared, useState, when, zoneName } from './lib.js';
 import { Dialog, Failure, Notice, Switch } from './parts.js';
 import { Integration, Integrations, Overview, Webhooks } from './integrations.js';
 import { Log } from './log.js';
@@ -27,6 +27,11 @@ function Resolve({ provider, rest }) {
     return html`<h1 tabindex="-1">Integration</h1><${Failure} error=${error} />`;
 }
 
+/* A screen about every integration, which is asked again when one of them moves. */
+function OfAll({ render: draw }) {
+    return draw(useMoved(null).moved);
+}
+
 function Missing() {
     return html`<h1 tabindex="-1">There is no such page</h1><p><${Link} to="/admin/integrations">Integrations<//></p>`;
 }
@@ -38,10 +43,10 @@ function Screen({ path, hash }) {
     if (section === 'integrations' && !id) return html`<${Integrations} />`;
     if (section === 'integrations' && !/^\d+$/.test(id)) return html`<${Resolve} provider=${decodeURIComponent(id)} rest=${parts.slice(2).map((p) => `/${p}`).join('')} />`;
     if (section === 'integrations' && ofConnection[tab]) return html`<${Integration} key=${id} id=${id} tab=${tab}>${(p) => ofConnection[tab](p, deeper)}<//>`;
-    if (section === 'log') return html`<h1 tabindex="-1" class="hidden">Log</h1><${Log} c=${null} attempt=${id} moved=${0} />`;
+    if (section === 'log') return html`<h1 tabindex="-1" class="hidden">Log</h1><${OfAll} render=${(moved) => html`<${Log} c=${null} attempt=${id} moved=${moved} />`} />`;
     if (section === 'customers') return id ? html`<${Customer} key=${id} id=${id} />` : html`<${Customers} />`;
     if (section === 'queue') return html`<${Queue} />`;
-    if (section === 'activity') return html`<${Activity} c=${null} moved=${0} />`;
+    if (section === 'activity') return html`<${OfAll} render=${(moved) => html`<${Activity} c=${null} moved=${moved} />`} />`;
     if (section === 'errors') return html`<${Errors} hash=${hash} />`;
     return html`<${Missing} />`;
 }

@@ -28,8 +28,10 @@ await part('live figures', async () => {
     const first = await accepted();
     await until(async () => (await accepted()) > first);
     ok(true, 'figures move while it is looked at');
+    await page.setViewportSize({ width: 1280, height: 830 });
     await settle(page);
     await page.screenshot({ path: path.join(SHOTS, 'demo-integration.png') });
+    await page.setViewportSize({ width: 1280, height: 900 });
 });
 
 await part('the log', async () => {

@@ -493,6 +493,27 @@ await part('what fails', async () => {
     is(held, 1, 'live updates come back by themselves, also behind a request that is lost');
 });
 
+await part('signing in at Stripe', async () => {
+    const walk = async () => {
+        await see(page, `/admin/integrations/${STRIPE}`);
+        await mouse(page).press('button', 'More');
+        await mouse(page).press('menuitem', /Connect again/);
+        await mouse(page).press('button', 'Sign in at Stripe', page.getByRole('dialog'));
+    };
+    await control('POST', 'stripe/accounts', { account: 'acct_1Other', customers: 0 });
+    await control('PATCH', 'stripe/oauth', { account: 'acct_1Other' });
+    await walk();
+    await saw(page, /acct_1Other.*belongs to acct_1SimDefault/);
+    ok(true, 'another account is refused, and both are named');
+    await judge(page, 'walk-refused');
+    await control('PATCH', 'stripe/oauth', { account: 'acct_1SimDefault' });
+    await walk();
+    await saw(page, 'Stripe is connected.');
+    ok(page.url().startsWith(`${BASE}/admin/integrations/${STRIPE}`), 'the walk at Stripe ends on the same page too');
+    is(sql(`select kind from psync.credential where connection_id = ${STRIPE}`), 'oauth', 'with a token of Stripe');
+    await judge(page, 'walked');
+});
+
 await part('disconnected', async () => {
     await see(page, `/admin/integrations/${STRIPE}`);
     await mouse(page).press('button', 'More');
@@ -501,7 +522,7 @@ await part('disconnected', async () => {
     await page.locator('.banner .state').getByText('Disconnected').waitFor();
     await judge(page, 'disconnected');
     await see(page, '/admin/integrations');
-    await page.locator('.card').first().getByText('Disconnected').waitFor();
+    await page.locator('.card').first().locator('.chip', { hasText: 'Disconnected' }).waitFor();
     await judge(page, 'integrations-worst-first');
 });
 

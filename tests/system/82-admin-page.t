@@ -32,10 +32,13 @@ is $lock->{"node_modules/$_"}{integrity}, $tests->{"node_modules/$_"}{integrity}
 my $port = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')->sockport;
 my $base = "http://127.0.0.1:$port";
 my $rig = Psync->new(
-    settings => {ADMIN_LISTEN => "127.0.0.1:$port", ADMIN_PUBLIC_URL => $base, LEASE_S => 10},
+    settings => {ADMIN_LISTEN => "127.0.0.1:$port", ADMIN_PUBLIC_URL => $base, LEASE_S => 10,
+        STRIPE_CLIENT_ID => 'ca_sim0000000000000000000000000001',
+        STRIPE_SECRET_KEY => 'sk_test_simplatform0000000000000001'},
     sim => [qw(--companies 60 --list-members 50 --contacts 40 --customers 30)],
 );
 $rig->{settings}{HUBSPOT_AUTHORIZE_URL} = "$rig->{hubspot}/oauth/authorize";
+$rig->{settings}{STRIPE_AUTHORIZE_URL} = "$rig->{stripe}/oauth/v2/authorize";
 $rig->start(qw(webhook-gw worker scheduler admin));
 my $hubspot = $rig->connect_hubspot(hooks => 1);
 my $stripe = $rig->connect_stripe(hooks => 1);
