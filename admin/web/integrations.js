@@ -570,6 +570,7 @@ function Loaded({ c, error, reload, moved, figures, tab, open, set, walked, chil
         ${walked ? html`<${Notice} kind="ok" role="status"><p><strong>${title(c.provider)} is connected.</strong> ${waiting > 0 ? `${plural(waiting, 'waiting change')} ${waiting === 1 ? 'is' : 'are'} being applied.` : 'Sync goes on by itself; what changed meanwhile is being caught up.'}</p><//>` : null}
         <${Failure} error=${run.start.error ?? run.cancel.error ?? pause.error} />
         <${Failure} error=${error} what="What you see may be old." again=${reload} />
+        ${tab === '' && !may('operator') ? html`<${NeedsRole} role="operator" />` : null}
         <${Banner} c=${c} onConnect=${() => set('connect')} />
         <nav class="tabs" aria-label="Of this integration"><ul>${tabs.map(([p, word]) => html`<li key=${p}><${Link} to=${`${path(c)}${p ? `/${p}` : ''}`} aria-current=${tab === p ? 'page' : undefined}>${word}<//></li>`)}</ul></nav>
         ${children({ c, moved, figures, run, reload, onRepair: () => set('repair'), onWhy: () => set('diagnose') })}

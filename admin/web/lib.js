@@ -141,6 +141,12 @@ function heard(figures) {
     else if (state.offlineSince) change({ offlineSince: null });
 }
 
+/* The server answers, and cannot look itself: its database is away. */
+function unknown() {
+    watch();
+    if (!state.offlineSince) change({ offlineSince: new Date().toISOString() });
+}
+
 function lost() {
     failures += 1;
     // Each answer ends and is asked for again, so one failure means nothing.
@@ -169,9 +175,10 @@ export function listen() {
     if (source || !state.who) return;
     source = new EventSource('/api/v1/events');
     watch();
-    source.addEventListener('open', () => heard(null));
+    source.addEventListener('open', watch);
     source.addEventListener('figures', (e) => heard(JSON.parse(e.data)));
     source.addEventListener('still', () => heard(null));
+    source.addEventListener('stale', unknown);
     source.addEventListener('error', lost);
 }
 

@@ -160,14 +160,16 @@ async function picture(page, name, always) {
     await page.screenshot({ path: path.join(SHOTS, `${name}.png`), fullPage: !(await page.locator('dialog[open]').count()) });
 }
 
-export async function judge(page, name) {
-    await settle(page);
+/* loading: as it is while an answer is waited for. */
+export async function judge(page, name, { loading = false } = {}) {
+    const settled = async () => loading || settle(page);
+    await settled();
     let bad = await axe(page, `${name} wide light`);
     await picture(page, `${name}-wide-light`, true);
     await page.emulateMedia({ colorScheme: 'dark' });
     await picture(page, `${name}-wide-dark`, false);
     await page.setViewportSize({ width: 320, height: 720 });
-    await settle(page);
+    await settled();
     bad = bad.concat(await axe(page, `${name} 320 dark`));
     await picture(page, `${name}-320-dark`, true);
     const wide = await page.evaluate(() => {

@@ -396,6 +396,18 @@ await part('states of the log', async () => {
 });
 
 await part('states of other screens', async () => {
+    let go;
+    const held = new Promise((r) => { go = r; });
+    await page.route(/attempts(\/summary)?\?/, async (r) => {
+        await held;
+        await r.continue();
+    });
+    await see(page, `/admin/integrations/${HUBSPOT}/log`);
+    await page.locator('.skeleton').waitFor();
+    await judge(page, 'log-loading', { loading: true });
+    go();
+    await page.locator('.row-link').first().waitFor();
+    await page.unrouteAll();
     await page.route('**/api/v1/connections', (r) => r.fulfill({ contentType: 'application/json', body: '{"items":[],"next":null}' }));
     await see(page, '/admin/integrations');
     await saw(page, 'No integration yet.');
@@ -484,6 +496,14 @@ await part('what fails', async () => {
     await page.context().setOffline(true);
     await page.locator('.offline').waitFor();
     await judge(page, 'offline');
+    // The server is there, and cannot look itself.
+    await page.unrouteAll();
+    await page.context().setOffline(false);
+    await page.locator('.offline').waitFor({ state: 'detached', timeout: 3 * LONG });
+    await page.route('**/api/v1/events', (r) => r.fulfill({ contentType: 'text/event-stream', body: 'retry: 200\nevent: stale\ndata: {}\n\n' }));
+    await page.locator('.offline').waitFor();
+    ok(true, 'a server that cannot look says so, and what is shown is called old');
+    await page.context().setOffline(true);
     // A request that nobody answers, as behind a proxy that lost it: given up, and asked again.
     let held = 0;
     await page.unrouteAll();
