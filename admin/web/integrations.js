@@ -1,5 +1,5 @@
 // Integrations: the list, and the page of one with banner, two clocks, run, causes, webhooks.
-import { ago, api, duration, get, go, html, Link, listed, may, num, outside, plural, post, say, Time, title, useAction, useAddress, useEffect, useGet, useMoved, useRef, useShared, useState, when } from './lib.js';
+import { ago, api, duration, get, go, html, Link, listed, may, num, outside, plural, post, say, sentence, Time, title, useAction, useAddress, useEffect, useGet, useMoved, useRef, useShared, useState, when } from './lib.js';
 import { Bars, Busy, Chip, CopyButton, Dialog, Empty, Failure, Gauge, Loading, Menu, NeedsRole, Notice, ResultChip, StateChip } from './parts.js';
 
 export const accountOf = (c) => [c.account_name, c.account_id && (c.provider === 'hubspot' ? `portal ${c.account_id}` : c.account_id)].filter(Boolean).join(' · ');
@@ -60,7 +60,7 @@ function Card({ c, onConnect }) {
         </div>
         <p class="muted break">${[accountOf(c) || 'No account yet', c.provider === 'stripe' && c.account_id ? c.mode : null, `workspace ${c.workspace}`].filter(Boolean).join(' · ')}</p>
         ${needs
-        ? html`<p>${c.state_reason}, since <${Time} at=${c.state_since} />. Your field mapping is kept.</p>`
+        ? html`<p>${sentence(c.state_reason)}, since <${Time} at=${c.state_since} />. Your field mapping is kept.</p>`
         : html`<p>Incremental <${Time} at=${c.last_incremental_at} short />${stale(c.incremental_health)} · Full <${Time} at=${c.last_full_success_at} />${stale(c.full_health)}</p>`}
         <p><strong>${num(c.in_sync)}</strong> in sync · ${num(c.unwell.excluded ?? 0)} excluded · ${c.failing ? html`<${Link} to=${`${path(c)}/log?errors=1&unresolved=1`}>${plural(c.failing, 'record')} failing<//>` : '0 failing'}</p>
         ${needs && may('admin') ? html`<p><button type="button" class="main" onClick=${() => onConnect(c)} aria-label=${`${c.state === 'reauthorize' ? 'Reauthorize' : 'Connect'} ${nameOf(c)} of ${c.workspace}`}>${c.state === 'reauthorize' ? 'Reauthorize' : 'Connect'}</button></p>` : null}
@@ -105,7 +105,7 @@ function Banner({ c, onConnect }) {
     if (c.state === 'reauthorize') {
         return html`<section class="banner error" aria-label="State of the connection">
             <p class="state"><${StateChip} value="reauthorize" /> <span>since <${Time} at=${c.state_since} /></span></p>
-            <p>${c.state_reason}. ${c.provider === 'hubspot' ? 'HubSpot does not say whether access ended or the app was removed; connecting again mends both.' : ''}</p>
+            <p>${sentence(c.state_reason)}. ${c.provider === 'hubspot' ? 'HubSpot does not say whether access ended or the app was removed; connecting again mends both.' : ''}</p>
             <p>${promise}</p>
             <p class="row">${may('admin') ? html`<button type="button" class="main" onClick=${onConnect}>Reauthorize</button>` : null}<${CopyButton} text=${support}>Copy for support<//></p>
             ${may('admin') ? null : html`<${NeedsRole} role="admin" />`}
@@ -114,7 +114,7 @@ function Banner({ c, onConnect }) {
     if (c.state === 'disconnected') {
         return html`<section class="banner idle" aria-label="State of the connection">
             <p class="state"><${StateChip} value="disconnected" /> <span>since <${Time} at=${c.state_since} /></span></p>
-            <p>${c.state_reason}.</p><p>${promise}</p>
+            <p>${sentence(c.state_reason)}.</p><p>${promise}</p>
             ${may('admin') ? html`<button type="button" class="main" onClick=${onConnect}>Connect</button>` : html`<${NeedsRole} role="admin" />`}
         </section>`;
     }
@@ -141,6 +141,7 @@ const incremental = {
 };
 
 function Clocks({ c, onRepair, onWhy }) {
+    const next = c.state === 'connected' ? c.next_full_at : null;
     const [kind, word, text] = incremental[c.incremental_health] ?? incremental.never;
     const run = c.last_run;
     const fullKind = { fresh: 'ok', stale: 'warn' }[c.full_health] ?? 'idle';
@@ -154,7 +155,7 @@ function Clocks({ c, onRepair, onWhy }) {
             <p class="figure">${c.last_full_success_at ? html`<${Time} at=${c.last_full_success_at} />` : 'never'} <${Chip} kind=${fullKind}>${c.full_health.replace('_', ' ')}<//></p>
             <p class="muted">${c.last_full_success_at ? html`<${Time} at=${c.last_full_success_at} short /> · ` : ''}${run ? html`${run.status !== 'succeeded' ? html`newest: <${ResultChip} status=${run.status} /> ` : ''}${num(run.seen)} seen, ${num(run.failed)} failed, took ${duration((run.seconds ?? 0) * 1000)}` : 'No full sync has run.'}</p>
             ${c.full_health === 'stale' ? html`<p class="muted">The nightly sync did not end well in time. Press Run sync now and watch the log.</p>` : null}</div>
-        <div><h2>Next full sync</h2><p class="figure">${c.next_full_at ? html`<${Time} at=${c.next_full_at} />` : 'none'}</p><p class="muted">${c.next_full_at ? html`<${Time} at=${c.next_full_at} short />, ` : c.state === 'connected' ? 'Not planned yet, ' : 'Planned again once it is connected, '}${c.tz}</p></div>
+        <div><h2>Next full sync</h2><p class="figure">${next ? html`<${Time} at=${next} />` : 'none'}</p><p class="muted">${next ? html`<${Time} at=${next} short />, ` : c.state === 'connected' ? 'Not planned yet, ' : 'Planned again once it is connected, '}${c.tz}</p></div>
     </section>`;
 }
 
@@ -564,7 +565,7 @@ function Loaded({ c, error, reload, moved, figures, tab, open, set, walked, chil
     return html`
         <div class="page-head"><h1 tabindex="-1">${nameOf(c)}${' '}<small>${accountOf(c)} · ${c.workspace}</small></h1>
             <div class="row">
-            ${may('operator') ? html`<${Busy} class="main" busy=${run.start.busy || Boolean(run.live)} aria-disabled=${run.start.busy || Boolean(run.live) || c.state !== 'connected'} onClick=${c.state === 'connected' && !run.live ? run.start.act : undefined}>${run.live ? 'Sync is running' : 'Run sync now'}<//>` : null}
+            ${may('operator') ? html`<${Busy} class="main" busy=${run.start.busy || Boolean(run.live)} aria-disabled=${run.start.busy || Boolean(run.live) || c.state !== 'connected'} onClick=${c.state === 'connected' && !run.live ? run.start.act : undefined}>${run.live ? 'Syncing…' : 'Run sync now'}<//>` : null}
             <${Link} class="button" to=${`${path(c)}/log`}>View log<//>
             <${Menu} label="More" items=${menu} /></div></div>
         ${walked ? html`<${Notice} kind="ok" role="status"><p><strong>${title(c.provider)} is connected.</strong> ${waiting > 0 ? `${plural(waiting, 'waiting change')} ${waiting === 1 ? 'is' : 'are'} being applied.` : 'Sync goes on by itself; what changed meanwhile is being caught up.'}</p><//>` : null}

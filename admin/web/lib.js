@@ -289,7 +289,8 @@ export function when(iso, seconds = false) {
     if (day === dayOf(new Date())) return `today ${clock}`;
     if (day === dayOf(new Date(Date.now() - 864e5))) return `yesterday ${clock}`;
     if (day === dayOf(new Date(Date.now() + 864e5))) return `tomorrow ${clock}`;
-    return `${format({ weekday: 'short', day: 'numeric', month: 'short' }).format(date)}, ${clock}`;
+    const thisYear = day.slice(-4) === dayOf(new Date()).slice(-4);
+    return `${format(thisYear ? { weekday: 'short', day: 'numeric', month: 'short' } : { day: 'numeric', month: 'short', year: 'numeric' }).format(date)}, ${clock}`;
 }
 
 /** What a field for date and time shows of an instant in the chosen zone, and back. */
@@ -339,6 +340,7 @@ export function money(value, currency) {
 export const day = (iso) => format({ day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' }).format(new Date(iso));
 export const exact = new Intl.NumberFormat('en', { maximumFractionDigits: 20 });
 const numbers = new Intl.NumberFormat('en');
+export const sentence = (text) => (text ? text[0].toUpperCase() + text.slice(1) : '');
 /** Of many words one list: "a", "a and b", "a, b and c". */
 export const listed = (words) => new Intl.ListFormat('en-GB', { type: 'conjunction' }).format(words);
 export const num = (n) => (n === null || n === undefined ? '–' : numbers.format(n));

@@ -54,7 +54,7 @@ function Filters({ base, filter, set, c, names }) {
         <div><label for="f-last">Time</label><select id="f-last" value=${own ? 'own' : filter.last ?? ''} onChange=${range}><option value="">30 days</option>${Object.entries(ranges).map(option)}${filter.last && !ranges[filter.last] ? option([filter.last, `Last ${filter.last}`]) : null}<option value="own">Own range…</option></select></div>
         <div><label for="f-status">Result</label><select id="f-status" value=${filter.status ?? ''} onChange=${pick('status')}><option value="">Any</option>${['succeeded', 'partial', 'failed', 'retrying', 'skipped', 'cancelled', 'interrupted'].map((s) => option([s, results[s][1]]))}</select></div>
         <button type="button" class="quiet" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? 'Fewer filters' : 'More filters'}</button>
-        ${own ? html`<div class="more">
+        ${own ? html`<div class="more own">
             <div><label for="f-from">From (${zoneName()})</label><input id="f-from" type="datetime-local" value=${fieldOf(filter.from)} onChange=${end('from')} /></div>
             <div><label for="f-to">To (${zoneName()})</label><input id="f-to" type="datetime-local" value=${fieldOf(filter.to)} onChange=${end('to')} /></div></div>` : null}
         ${open ? html`<div class="more">
@@ -140,7 +140,7 @@ function Groups({ groups, base, filter }) {
 
 const retryable = (a) => a.record_id && !a.resolved && ['failed', 'partial', 'retrying'].includes(a.status) && a.retry !== 'never';
 
-function Rows({ items, link, chosen, choose }) {
+function Rows({ items, link, chosen, choose, all: ofAll }) {
     const pick = may('operator') && items.some(retryable);
     const toggle = (id) => () => {
         const next = new Set(chosen);
@@ -155,7 +155,7 @@ function Rows({ items, link, chosen, choose }) {
             ${pick ? html`<td class=${retryable(a) ? 'tick' : 'tick none'}>${retryable(a) ? html`<label><input type="checkbox" aria-label=${`Choose ${a.object_type} ${recordName(a)}`} checked=${chosen.has(a.attempt_id)} onChange=${toggle(a.attempt_id)} /></label>` : null}</td>` : null}
             <td data-label="Time" class="when"><${Link} class="row-link" to=${link(a.attempt_id)} data-attempt=${a.attempt_id}><${Time} at=${a.started_at} seconds /><//></td>
             <td data-label="Started by" class="when">${triggers[a.trigger] ?? a.trigger}${a.actor ? html` <span class="muted">${a.actor}</span>` : ''}</td>
-            <td data-label="Record" class="break what">${a.record_id ? html`${a.record_name ?? ''} <span class="muted">${a.object_type.replaceAll('_', ' ')} ${a.record_id}</span>` : html`${a.object_type ? `${num(a.seen)} ${a.seen === 1 ? a.object_type.replaceAll('_', ' ') : manyOf(a.object_type)}` : plural(a.seen, 'record')} ${a.run_id ? html`<span class="muted">run ${a.run_id}</span>` : ''}`}</td>
+            <td data-label="Record" class="break what">${a.record_id ? html`${a.record_name ?? ''} <span class="muted">${ofAll ? `${title(a.provider)} ` : ''}${a.object_type.replaceAll('_', ' ')} ${a.record_id}</span>` : html`${a.object_type ? `${num(a.seen)} ${a.seen === 1 ? a.object_type.replaceAll('_', ' ') : manyOf(a.object_type)}` : plural(a.seen, 'record')} <span class="muted">${ofAll ? `${title(a.provider)} ` : ''}${a.run_id ? `run ${a.run_id}` : ''}</span>`}</td>
             <td data-label="Result"><${ResultChip} status=${a.status} resolved=${a.resolved} /></td>
             <td data-label="Error" class=${a.error_code ? '' : 'nil'}>${a.error_title ?? (a.error_code || '–')}${a.error_field ? html` <span class="muted">${a.error_field}</span>` : ''}</td>
             <td data-label="Duration" class="n">${duration(a.duration_ms)}</td><td data-label="Errors" class=${`n ${a.error_count ? '' : 'nil'}`}>${a.error_count || '–'}</td><td data-label="Try" class="n">${a.attempt_no}</td></tr>`)}</tbody></table>`;
@@ -211,7 +211,7 @@ export function Log({ c, attempt, moved }) {
     const count = summary.data;
     const text = count ? `${count.more ? 'more than ' : ''}${plural(count.count, 'attempt')}` : '…';
     const ids = items.map((a) => a.attempt_id);
-    return html`<h2>${c ? 'Log' : 'Log of all integrations'}</h2>
+    return html`${c ? html`<h2>Log</h2>` : html`<h1 tabindex="-1">Log of all integrations</h1>`}
         <${Filters} names=${names} base=${base} c=${c} filter=${filter} set=${(f) => to(f)} />
         <div class="row chips"><span role="status"><strong>${text}</strong></span>
             ${chips.map(([k, v]) => html`<button type="button" key=${k} class="tag" onClick=${() => to({ ...filter, [k]: '' })} aria-label=${`Remove filter ${shown[k](v, names)}`}>${shown[k](v, names)} <span aria-hidden="true">✕</span></button>`)}
@@ -228,7 +228,7 @@ export function Log({ c, attempt, moved }) {
         ${list.loading ? html`<${Loading} lines=${8} what="Loading the log" />` : null}
         ${group && summary.data?.groups ? html`<${Groups} groups=${summary.data.groups} base=${base} filter=${filter} />` : null}
         ${!group && list.data && items.length === 0 ? chips.length === 1 && filter.errors ? html`<${Empty} good><p>No errors in the last 30 days.</p><//>` : chips.length > 0 ? html`<${Empty}><p>Nothing matches.</p><p><button type="button" onClick=${() => to({})}>Clear filters</button></p><//>` : html`<${Empty}><p>No attempt yet. Each webhook, nightly sync and resync leaves a row here.</p><//>` : null}
-        ${!group && items.length > 0 ? html`<${Rows} ...${{ items, link, chosen, choose }} />` : null}
+        ${!group && items.length > 0 ? html`<${Rows} ...${{ items, link, chosen, choose }} all=${!c} />` : null}
         <p class="row">${after ? html`<button type="button" onClick=${() => history.back()}>Newer page</button>` : null}
             ${!group && list.data?.next ? html`<${Link} class="button" to=${`${base}?${query(filter, { page_after: list.data.next })}`}>Older<//>` : null}</p>
         <p class="muted">Older than <${Time} at=${new Date(Date.now() - 30 * 864e5).toISOString()} /> is removed after 30 days.</p>

@@ -43,7 +43,7 @@ function Screen({ path, hash }) {
     if (section === 'integrations' && !id) return html`<${Integrations} />`;
     if (section === 'integrations' && !/^\d+$/.test(id)) return html`<${Resolve} provider=${decodeURIComponent(id)} rest=${parts.slice(2).map((p) => `/${p}`).join('')} />`;
     if (section === 'integrations' && ofConnection[tab]) return html`<${Integration} key=${id} id=${id} tab=${tab}>${(p) => ofConnection[tab](p, deeper)}<//>`;
-    if (section === 'log') return html`<h1 tabindex="-1" class="hidden">Log</h1><${OfAll} render=${(moved) => html`<${Log} c=${null} attempt=${id} moved=${moved} />`} />`;
+    if (section === 'log') return html`<${OfAll} render=${(moved) => html`<${Log} c=${null} attempt=${id} moved=${moved} />`} />`;
     if (section === 'customers') return id ? html`<${Customer} key=${id} id=${id} />` : html`<${Customers} />`;
     if (section === 'queue') return html`<${Queue} />`;
     if (section === 'activity') return html`<${OfAll} render=${(moved) => html`<${Activity} c=${null} moved=${moved} />`} />`;
