@@ -99,8 +99,8 @@ local function earlier(a, b)
     return math.min(a, b)
 end
 
--- ---- counters, written once at the end
-local delta, touched, fresh = {}, {}, {}
+-- ---- counters and units, written once at the end: a command costs more than what it writes
+local delta, touched, fresh, unsaved = {}, {}, {}, {}
 local function count(c, what, n)
     local d = delta[c]
     if not d then d = {} delta[c] = d end
@@ -114,9 +114,12 @@ local function split(f)
     return f:sub(1, i - 1), f:sub(i + 1)
 end
 
+local listed = {} -- waiting sets that this script has seen in n:
 local function set_drop_if_empty(c, set)
-    if call('EXISTS', K .. 'w:' .. c .. ':' .. set) == 0 then
+    local key = K .. 'w:' .. c .. ':' .. set
+    if call('EXISTS', key) == 0 then
         call('ZREM', K .. 'n:' .. c, set)
+        listed[key] = nil
     end
 end
 
@@ -143,14 +146,30 @@ local function leave(c, f, u)
     end
 end
 
-local function save(c, f, u) call('HSET', K .. 'u:' .. c, f, unit_pack(u)) end
+local function keep(c, f, value)
+    local units = unsaved[c]
+    if not units then units = {} unsaved[c] = units end
+    units[f] = value
+end
+local function save(c, f, u) keep(c, f, unit_pack(u)) end
+
+local scores = {} -- as texts: Redis is slow at making them of numbers
+local function score(t)
+    local s = scores[t]
+    if not s then s = text(t) scores[t] = s end
+    return s
+end
 
 local function to_waiting(c, f, u)
     local kind, id = split(f)
     local set = u.l .. kind
+    local key = K .. 'w:' .. c .. ':' .. set
     u.s, u.r = 'w', ''
-    if call('ZADD', K .. 'n:' .. c, 'NX', 0, set) == 1 then fresh[c] = true end
-    call('ZADD', K .. 'w:' .. c .. ':' .. set, u.t, id)
+    if not listed[key] then
+        if call('ZADD', K .. 'n:' .. c, 'NX', 0, set) == 1 then fresh[c] = true end
+        listed[key] = true
+    end
+    call('ZADD', key, score(u.t), id)
     count(c, 'w' .. u.l, 1)
     save(c, f, u)
 end
@@ -231,8 +250,25 @@ local function lease_ends(token)
     for _, c in ipairs(call('SMEMBERS', K .. 'sw')) do touched[c] = true end
 end
 
--- Write the counters and give each touched connection its place. Last act of a script.
+local function write_units()
+    for c, units in pairs(unsaved) do
+        local a = {}
+        for f, value in pairs(units) do
+            a[#a + 1] = f
+            a[#a + 1] = value
+            if #a == 1000 then
+                call('HSET', K .. 'u:' .. c, unpack(a))
+                a = {}
+            end
+        end
+        if #a > 0 then call('HSET', K .. 'u:' .. c, unpack(a)) end
+    end
+    unsaved = {}
+end
+
+-- Write units and counters and give each touched connection its place. Last act of a script.
 local function done(now)
+    write_units()
     for c, d in pairs(delta) do
         for what, n in pairs(d) do
             if n ~= 0 then
