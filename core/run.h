@@ -89,6 +89,7 @@ struct run_chunk {
     int id_count;
     char *cursor;   /* NULL = from the start */
     bool too_large; /* its last page did not fit: attempts says how often */
+    bool splits;    /* of a range: its first page, or the oldest, may find that it is large */
     int64_t range_from, range_to;
 };
 void run_chunk_release(struct run_chunk *c);

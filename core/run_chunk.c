@@ -101,7 +101,11 @@ int run_chunk_take(struct store *s, const char *id, struct run_chunk *out, struc
                     " RETURNING c.claim_no, c.attempts, c.object_type, c.kind,"
                     "   to_json(c.ids)::text, to_json(c.parents)::text, c.cursor,"
                     "   coalesce(c.range_from, 0), coalesce(c.range_to, 0), r.trigger,"
-                    "   r.requested_by, c.error_code = 'body_too_large'",
+                    "   r.requested_by, c.error_code = 'body_too_large',"
+                    "   c.pages = 0 OR coalesce(c.range_from, 0) = (SELECT"
+                    "     min(coalesce(k.range_from, 0)) FROM psync.run_chunk k"
+                    "     WHERE k.run_id = c.run_id AND k.kind = 'range'"
+                    "       AND k.object_type = c.object_type)",
                     p, &r, err) != 0) {
         return -1;
     }
@@ -127,6 +131,7 @@ int run_chunk_take(struct store *s, const char *id, struct run_chunk *out, struc
     snprintf(out->trigger, sizeof out->trigger, "%s", rows_text(r, 0, 9));
     snprintf(out->actor, sizeof out->actor, "%s", rows_text(r, 0, 10));
     out->too_large = rows_bool(r, 0, 11);
+    out->splits = rows_bool(r, 0, 12);
     return 0;
 }
 

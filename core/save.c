@@ -92,6 +92,7 @@ static int write_customers(struct save *s, struct save_row *rows, int n, struct 
         roots_write(&roots, err) == 0) {
         rc = 0;
     }
+    s->may_inherit = roots.may_inherit;
     roots_release(&roots);
     if (rc == 0 && s->root) {
         rc = save_merge(s, rows, n, err) != 0 ? -1 : save_archive(s, rows, n, err);

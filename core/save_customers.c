@@ -32,27 +32,43 @@ static const char *const create_sql =
     "  OVERRIDING SYSTEM VALUE SELECT id, $1::bigint, fields::jsonb FROM x) "
     "SELECT id FROM x ORDER BY n";
 
+/* Seldom true, and asking costs a fraction of what planning save_merge() does. */
+static const char *const merged_sql =
+    "SELECT EXISTS (SELECT FROM psync.record WHERE connection_id = $1::bigint"
+    " AND object_type = $2::text AND merged_into = ANY ($3::text[]))";
+
 static int create(struct roots *r, struct err *err)
 {
     int count = 0;
     CLEANUP(params_freep) struct params *p = params_new();
+    CLEANUP(params_freep) struct params *made = params_new();
     CLEANUP(rows_freep) struct rows *ids = NULL;
+    CLEANUP(rows_freep) struct rows *merged = NULL;
+    params_int(made, r->conn->connection_id);
+    params_text(made, r->object->name);
+    params_array_begin(made, ARRAY_TEXT);
     params_int(p, r->conn->workspace_id);
     params_array_begin(p, ARRAY_TEXT);
     for (int i = 0; i < r->count; i++) {
         if (creates(&r->items[i])) {
             add_buf(p, &r->items[i].fields);
+            add_text(made, r->items[i].id);
             count++;
+        } else if (!r->items[i].linked && r->items[i].customer_id != 0) {
+            r->may_inherit = true; /* it was matched: not asked for */
         }
     }
     params_array_end(p);
+    params_array_end(made);
     if (count == 0) {
         return 0;
     }
-    if (store_send(r->tx, create_sql, p, &ids, err) != 0 || store_sync(r->tx, err) != 0) {
+    if (store_send(r->tx, create_sql, p, &ids, err) != 0 ||
+        store_send(r->tx, merged_sql, made, &merged, err) != 0 || store_sync(r->tx, err) != 0) {
         err_wrap(err, "make customers");
         return -1;
     }
+    r->may_inherit = r->may_inherit || rows_bool(merged, 0, 0);
     for (int i = 0, k = 0; i < r->count; i++) {
         if (creates(&r->items[i])) {
             r->items[i].customer_id = rows_int(ids, k++, 0);
@@ -434,7 +450,7 @@ int save_merge(struct save *s, struct save_row *rows, int n, struct err *err)
     }
     params_array_end(p);
     save_add_ids(p, rows, n, newly_linked);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n && s->may_inherit; i++) {
         count += newly_linked(&rows[i]);
     }
     return count == 0 ? 0 : store_send(s->tx, merge_sql, p, NULL, err);

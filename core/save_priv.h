@@ -71,6 +71,7 @@ struct roots {
     struct rows **domains; /* gets how many domains were written; NULL = not wanted */
     bool locked;           /* psync.lock_roots() was called for all of them */
     bool of_run;           /* the batch is a chunk's */
+    bool may_inherit;      /* a record was merged into one of those that got a customer */
     bool shared;           /* the job's records are of a type that many roots derive from */
 };
 
@@ -88,6 +89,7 @@ struct save {
     bool domains_new;       /* who fitted nobody may fit now */
     struct attempt *logged; /* the log rows, to be told of when they are committed */
     int logged_count;
+    bool may_inherit;       /* a record may have been merged into one that got a customer */
 };
 
 /* ---- save_seen.c: what was there ---- */

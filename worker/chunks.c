@@ -190,7 +190,8 @@ static struct unit_end chunk_save_records(struct chunk_job *j)
     if (rc != 0) {
         return chunk_later(j, "cannot save", &err);
     }
-    if (more && last_created_s > 0 && (j->object->flags & OBJECT_DATED) != 0 &&
+    if (more && j->chunk.splits && last_created_s > 0 &&
+        (j->object->flags & OBJECT_DATED) != 0 &&
         run_split_range(j->w->app, &j->chunk, first_created_s, last_created_s, &err) != 0) {
         log_warn(j->w->app->log, "run.split", "cannot split chunk %s: %s", j->unit->id,
                  err.msg);
