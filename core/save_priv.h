@@ -29,6 +29,7 @@ struct save_row {
     bool own;    /* how = source: the customer was made of this record */
     bool intact; /* the customer's mapped fields are as last written */
     bool archived;
+    bool timed; /* a full run works its fields out anew, whatever its hash */
     /* decided */
     bool write;    /* the wide row is to be written */
     bool in_scope; /* from now on */

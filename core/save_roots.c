@@ -246,10 +246,10 @@ static bool moved(const struct save_row *row)
 }
 
 /* Amounts also depend on time (a discount or a trial ends), so a full run works out every root
- * anew, whatever its hash. */
+ * anew that has any, whatever its hash. */
 static bool root_wanted(const struct save *s, const struct save_row *row)
 {
-    bool whatever = s->job->run_id != 0 && found(row);
+    bool whatever = s->job->run_id != 0 && row->timed && found(row);
     return row->fresh && (whatever || moved(row) || (found(row) && needs_mapping(s, row)));
 }
 

@@ -105,19 +105,55 @@ static struct params *scope_params(const struct save *s)
     return p;
 }
 
+/* Which roots a full run works out anew though nothing of them changed: where a scope filters,
+ * all of them, since it may be another scope now. */
+static bool asks_timed(const struct save *s)
+{
+    return s->root && !s->root_self && s->job->run_id != 0;
+}
+
+static int send_timed(struct save *s, const struct save_row *rows, int n, struct rows **out,
+                      struct err *err)
+{
+    const struct connection *c = s->job->conn;
+    char sql[160];
+    CLEANUP(params_freep) struct params *p = params_new();
+    params_int(p, c->connection_id);
+    save_add_ids(p, rows, n, NULL);
+    params_text(p, c->currency[0] != '\0' ? c->currency : c->account_currency);
+    (void)snprintf(sql, sizeof sql,
+                   "SELECT id FROM psync.%s_timed($1::bigint, $2::text[], $3::text) AS t (id)",
+                   c->provider->name);
+    return store_send(s->tx, sql, p, out, err);
+}
+
+static void take_timed(struct save_row *rows, int n, const struct rows *r)
+{
+    for (int i = 0; i < rows_count(r); i++) {
+        struct save_row *row = row_of(rows, n, rows_text(r, i, 0));
+        if (row != NULL) {
+            row->timed = true;
+        }
+    }
+}
+
 int save_seen(struct save *s, struct save_row *rows, int n, struct err *err)
 {
+    bool filtered = s->job->conn->scope_kind[0] != '\0';
     CLEANUP(params_freep) struct params *bump = scope_params(s);
     CLEANUP(params_freep) struct params *read = scope_params(s);
     CLEANUP(rows_freep) struct rows *seen = NULL;
     CLEANUP(rows_freep) struct rows *before = NULL;
+    CLEANUP(rows_freep) struct rows *timed = NULL;
     save_add_ids(bump, rows, n, NULL);
     params_int(bump, s->job->fetch_no);
     params_int(bump, s->job->run_id);
     params_time_ms(bump, s->job->started_at_ms);
     save_add_ids(read, rows, n, NULL);
     if (store_send(s->tx, seen_sql, bump, &seen, err) != 0 ||
-        store_send(s->tx, before_sql, read, &before, err) != 0 || store_sync(s->tx, err) != 0) {
+        store_send(s->tx, before_sql, read, &before, err) != 0 ||
+        (asks_timed(s) && send_timed(s, rows, n, &timed, err) != 0) ||
+        store_sync(s->tx, err) != 0) {
         err_wrap(err, "mark records as seen");
         return -1;
     }
@@ -126,10 +162,12 @@ int save_seen(struct save *s, struct save_row *rows, int n, struct err *err)
         struct save_row blank = {.item = rows[i].item,
                                  .verdict = rows[i].verdict,
                                  .id = rows[i].id,
-                                 .was_in_scope = true};
+                                 .was_in_scope = true,
+                                 .timed = filtered};
         rows[i] = blank;
     }
     take_seen(rows, n, seen);
+    take_timed(rows, n, timed);
     take_before(rows, n, before);
     return 0;
 }

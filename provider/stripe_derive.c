@@ -194,16 +194,23 @@ static int sum_subscriptions(struct ratio_pool *p, const json_t *bundle,
     return 0;
 }
 
-/* The workspace's currency, else the account's, else the only one there is. */
-static void choose_currency(const struct derive_policy *policy, const struct amounts *a,
-                            char out[8])
+/* The workspace's currency, else the account's; "" where neither has one. */
+static const char *set_currency(const struct derive_policy *policy)
 {
     const char *c = policy->currency != NULL && policy->currency[0] != '\0'
                         ? policy->currency
                         : policy->account_currency;
-    if ((c == NULL || c[0] == '\0') && a->count == 1)
+    return c != NULL ? c : "";
+}
+
+/* That, else the only one there is. */
+static void choose_currency(const struct derive_policy *policy, const struct amounts *a,
+                            char out[8])
+{
+    const char *c = set_currency(policy);
+    if (c[0] == '\0' && a->count == 1)
         c = a->by[0].currency;
-    (void)snprintf(out, 8, "%.7s", c != NULL ? c : "");
+    (void)snprintf(out, 8, "%.7s", c);
     for (char *p = out; *p != '\0'; p++)
         *p = (char)tolower((unsigned char)*p);
 }
@@ -326,9 +333,10 @@ int stripe_derive(const json_t *bundle, const struct derive_policy *p, json_t **
         goto fail;
     }
     if (notes != NULL)
-        *notes = json_pack("{s:I, s:b, s:b, s:O}", "as_of", (json_int_t)p->now_s,
-                           "subtract_recurring", p->subtract_recurring, "subtract_once",
-                           p->subtract_once, "subscriptions", inputs);
+        *notes =
+            json_pack("{s:I, s:s, s:b, s:b, s:O}", "as_of", (json_int_t)p->now_s, "currency",
+                      set_currency(p), "subtract_recurring", p->subtract_recurring,
+                      "subtract_once", p->subtract_once, "subscriptions", inputs);
     json_decref(inputs);
     *out = properties;
     return 0;

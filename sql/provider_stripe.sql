@@ -21,6 +21,26 @@ RETURNS TABLE (record_id text) LANGUAGE sql STABLE AS $$
     AND (r.object_type = 'customer' OR r.parent_id IS NOT NULL)
 $$;
 
+-- Of these customers those that a full run works out anew though nothing of them changed: time
+-- changes amounts and due dates where there is a subscription or an invoice; and another currency
+-- may have been chosen since.
+CREATE OR REPLACE FUNCTION psync.stripe_timed(connection_id bigint, record_ids text[], currency text)
+RETURNS SETOF text LANGUAGE sql STABLE AS $$
+  SELECT x.id FROM unnest($2) AS x (id)
+  LEFT JOIN LATERAL (
+    SELECT l.notes ->> 'currency' AS currency FROM psync.record_link l
+    WHERE l.connection_id = $1 AND l.object_type = 'customer' AND l.record_id = x.id LIMIT 1
+  ) l ON true
+  LEFT JOIN LATERAL (
+    SELECT true AS found FROM unnest(ARRAY['subscription', 'invoice']) AS t (object_type)
+    CROSS JOIN LATERAL (
+      SELECT FROM psync.record r
+      WHERE r.connection_id = $1 AND r.object_type = t.object_type AND r.parent_id = x.id LIMIT 1
+    ) r LIMIT 1
+  ) k ON true
+  WHERE k.found OR l.currency IS DISTINCT FROM $3
+$$;
+
 -- All that the derived fields of each of these customers depend on, in one object. A customer
 -- that is not mirrored (yet) has no row.
 CREATE OR REPLACE FUNCTION psync.stripe_bundle(connection_id bigint, record_ids text[])
