@@ -45,7 +45,8 @@ $$;
 -- that is not mirrored (yet) has no row.
 CREATE OR REPLACE FUNCTION psync.stripe_bundle(connection_id bigint, record_ids text[])
 RETURNS TABLE (record_id text, bundle jsonb) LANGUAGE sql STABLE AS $$
-  -- One look-up by key for each part of each customer, whatever the planner believes: joins over
+  -- A customer points to nothing but coupons, and most to none: looking costs a tenth of asking
+  -- stripe_refs(). One look-up by key for each part of each customer, whatever the planner believes: joins over
   -- a connection that was never analysed took 40 ms for 100 customers of 1,000, and grew.
   SELECT x.id, jsonb_build_object(
     'customer', c.raw,
@@ -66,7 +67,8 @@ RETURNS TABLE (record_id text, bundle jsonb) LANGUAGE sql STABLE AS $$
     SELECT jsonb_object_agg(r.record_id, r.raw) FILTER (WHERE r.object_type = 'price') AS prices,
            jsonb_object_agg(r.record_id, r.raw) FILTER (WHERE r.object_type = 'coupon') AS coupons
     FROM (SELECT DISTINCT ref.id
-          FROM (SELECT c.raw UNION ALL SELECT jsonb_array_elements(s.list)) AS q (raw),
+          FROM (SELECT c.raw WHERE jsonb_path_exists(c.raw, '$.**{0 to 8}.coupon')
+                UNION ALL SELECT jsonb_array_elements(s.list)) AS q (raw),
                unnest(psync.stripe_refs(q.raw)) AS ref (id)) d
     CROSS JOIN unnest(ARRAY['price', 'coupon']) AS t (object_type)
     CROSS JOIN LATERAL (
