@@ -165,6 +165,57 @@ static void stripe_makes_customers_only_without_a_crm(void **state)
     with_workspace(alone_body);
 }
 
+/* What it says of a link tells whether it was worked out anew. */
+static void spoil_notes(struct fixture *f)
+{
+    run(f,
+        "UPDATE psync.record_link SET notes = notes || '{\"subtract_once\":\"spoiled\"}'"
+        " WHERE connection_id = %lld",
+        (long long)f->stripe->connection_id);
+}
+
+static void notes_are(struct fixture *f, const char *record_id, const char *expected)
+{
+    is(f, expected,
+       "SELECT notes ->> 'subtract_once' FROM psync.record_link"
+       " WHERE connection_id = %lld AND record_id = '%s'",
+       (long long)f->stripe->connection_id, record_id);
+}
+
+static void timed_body(struct fixture *f)
+{
+    add_workspace(f, false);
+    stripe_customer(f, "cus_1", "jane@alpha.example");
+    stripe_customer(f, "cus_2", "joe@beta.example");
+    save(f, f->stripe, "customer");
+    subscription(f, "sub_1", "cus_2", "price_1", 10050);
+    save(f, f->stripe, "subscription");
+    spoil_notes(f);
+    f->run_id = 1;
+    stripe_customer(f, "cus_1", "jane@alpha.example");
+    stripe_customer(f, "cus_2", "joe@beta.example");
+    save(f, f->stripe, "customer");
+    notes_are(f, "cus_1", "spoiled"); /* nothing of it depends on time */
+    notes_are(f, "cus_2", "false");
+
+    field_is(f, f->stripe, "cus_1", "mrr_currency", "usd");
+    run(f, "UPDATE psync.workspace SET currency = 'eur' WHERE workspace_id = %lld",
+        (long long)f->stripe->workspace_id);
+    int64_t id = f->stripe->connection_id;
+    connection_free(f->stripe);
+    f->stripe = load(f, id);
+    stripe_customer(f, "cus_1", "jane@alpha.example");
+    save(f, f->stripe, "customer");
+    notes_are(f, "cus_1", "false");
+    field_is(f, f->stripe, "cus_1", "mrr_currency", "eur");
+}
+
+static void a_full_run_works_out_anew_what_time_or_another_currency_changes(void **state)
+{
+    (void)state;
+    with_workspace(timed_body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +224,7 @@ int main(void)
         cmocka_unit_test(an_unmatched_record_is_matched_when_its_customer_comes),
         cmocka_unit_test(an_id_kept_in_the_other_system_goes_before_the_domain),
         cmocka_unit_test(stripe_makes_customers_only_without_a_crm),
+        cmocka_unit_test(a_full_run_works_out_anew_what_time_or_another_currency_changes),
     };
     return cmocka_run_group_tests(tests, make_or_drop_database, make_or_drop_database);
 }
