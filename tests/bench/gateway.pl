@@ -6,16 +6,14 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::Bin, "$FindBin::Bin/../system/lib";
-use Bench qw(row runs rss_kb absent);
+use Bench qw(row rate runs rss_kb most_mb absent have free_port);
 use Digest::SHA qw(hmac_sha256_base64 hmac_sha256_hex);
-use IO::Socket::INET;
 use Psync;
 use Time::HiRes qw(time sleep);
 
 use constant {CONNECTIONS => 64, SECONDS => 4, DELIVERIES => 20000};
 
-my $have = sub { system('sh', '-c', "command -v $_[0] >/dev/null") == 0 };
-$have->('wrk') or do { absent('gateway', 'no wrk'); exit 0 };
+have('wrk') or do { absent('gateway', 'no wrk'); exit 0 };
 
 my $rig = Psync->new(sim => ['--companies', 10, '--customers', 10]);
 $rig->start('webhook-gw');
@@ -23,8 +21,9 @@ my $connection = $rig->connect_stripe;
 $rig->connect_hubspot;
 my $path = "/webhooks/stripe/$connection";
 
-sub lua { # NAME, URL path, body header pairs
-    my ($name, $path, $make) = @_;
+# PER_S: so many a second of all connections together, each after a wait of its own.
+sub lua { # NAME, URL path, body header pairs, PER_S
+    my ($name, $path, $make, $per_s) = @_;
     my $file = "$rig->{dir}/$name.lua";
     open my $f, '>', $file or die "open '$file': $!";
     print $f "local r, i = {}, 0\n";
@@ -33,6 +32,7 @@ sub lua { # NAME, URL path, body header pairs
         my $h = join ',', map { qq(["$_"]="$headers{$_}") } sort keys %headers;
         print $f qq{r[$n] = {[==[$body]==], {$h}}\n};
     }
+    printf $f "function delay() return math.random(0, %d) end\n", 2000 * CONNECTIONS / $per_s if $per_s;
     print $f <<"EOT";
 function request()
     i = i % #r + 1
@@ -84,10 +84,8 @@ my $events = sub {
 
 # ---- nginx, answering with nothing ----
 my $nginx;
-if ($have->('nginx')) {
-    my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') or die;
-    my $port = $socket->sockport;
-    close $socket;
+if (have('nginx')) {
+    my $port = free_port();
     my $dir = "$rig->{dir}/nginx";
     mkdir $dir;
     open my $f, '>', "$dir/nginx.conf" or die;
@@ -100,34 +98,41 @@ if ($have->('nginx')) {
     Psync::until_true(10, sub { $rig->http('GET', $nginx)->{status} == 200 }) or die 'nginx does not start';
 }
 
+# ---- what is taken ----
 my $pid = $rig->{pids}{'webhook-gw'};
-my (%got, @cpu);
-for (1 .. runs()) {
-    my $file = lua('stripe', $path, $stripe);
+my (%got, %events, @paced);
+sub taken {
+    my ($got, $each, @lua) = @_;
     my $before = $rig->cpu_s($pid);
-    my @v = load($file, $rig->{gateway});
-    push @cpu, ($rig->cpu_s($pid) - $before) / ($v[0] * SECONDS) * 1e6;
-    push @{$got{rate}}, $v[0];
-    push @{$got{p99}}, $v[2];
-    push @{$got{nginx}}, (load($file, $nginx))[0] if $nginx;
+    my @v = load(lua(@lua), $rig->{gateway});
+    push @{$got->{rate}}, $v[0] * $each;
+    push @{$got->{cpu}}, ($rig->cpu_s($pid) - $before) / ($v[0] * SECONDS * $each) * 1e6;
+    push @{$got->{mb}}, most_mb($rig, $pid);
+    push @{$got->{p99}}, $v[2];
     $rig->redis('flushall');
+    return;
 }
-row('gateway.stripe', 'deliveries/s', undef, @{$got{rate}});
+for (1 .. runs()) {
+    taken(\my %slow, 1, 'paced', $path, $stripe, 1000);
+    push @paced, $slow{p99}[0];
+    taken(\%got, 1, 'stripe', $path, $stripe);
+    next unless $nginx;
+    my $before = $rig->cpu_s($rig->pid('nginx'));
+    push @{$got{nginx}{rate}}, my $rate = (load("$rig->{dir}/stripe.lua", $nginx))[0];
+    push @{$got{nginx}{cpu}}, ($rig->cpu_s($rig->pid('nginx')) - $before) / ($rate * SECONDS) * 1e6;
+    push @{$got{nginx}{mb}}, most_mb($rig, $rig->pid('nginx'));
+}
+rate('gateway.stripe', 'deliveries/s', undef, \%got);
 if ($nginx) {
-    row('gateway.nginx', 'requests/s', undef, @{$got{nginx}});
+    rate('gateway.nginx', 'requests/s', undef, $got{nginx});
     row('gateway.stripe_to_nginx', 'ratio', ['>=', 0.40],
-        map { $got{rate}[$_] / $got{nginx}[$_] } 0 .. $#{$got{rate}});
+        map { $got{rate}[$_] / $got{nginx}{rate}[$_] } 0 .. $#{$got{rate}});
 }
 else {
     absent('gateway.stripe_to_nginx', 'no nginx');
 }
-row('gateway.stripe_cpu', 'us/delivery', undef, @cpu);
 row('gateway.stripe_p99_saturated', 'ms', ['<=', 15], @{$got{p99}});
-
-my @events;
-for (1 .. runs()) {
-    push @events, 100 * (load(lua('hubspot', '/webhooks/hubspot', $events), $rig->{gateway}))[0];
-    $rig->redis('flushall');
-}
-row('gateway.hubspot_arrays_of_100', 'events/s', ['>=', 60000], @events);
+row('gateway.stripe_p99_1000_a_second', 'ms', ['<=', 2], @paced);
+taken(\%events, 100, 'hubspot', '/webhooks/hubspot', $events) for 1 .. runs();
+rate('gateway.hubspot_arrays_of_100', 'events/s', ['>=', 60000], \%events);
 row('gateway.rss', 'MB', ['<=', 10], rss_kb($pid) / 1024);

@@ -1,102 +1,116 @@
 #!/usr/bin/perl
-# Full syncs and webhooks with providers that answer at once and have no limit: what this side can
-# do. The simulator, Redis and PostgreSQL share the machine.
+# Full syncs with providers that answer at once and have no limit: what this side can do. The
+# simulator, Redis and PostgreSQL share the machine. `cpu` is the worker's; what PostgreSQL and Redis
+# use beside it has rows of its own.
 use strict;
 use warnings;
 
 use FindBin;
 use lib $FindBin::Bin, "$FindBin::Bin/../system/lib";
-use Bench qw(row runs rss_kb);
+use Bench qw(row rate runs most_mb unlimited full);
 use Psync;
-use Time::HiRes qw(time sleep);
 
-my $customers = $ENV{BENCH_CUSTOMERS} // 20_000;
-my $companies = $ENV{BENCH_COMPANIES} // 10_000;
-my $deliveries = $ENV{BENCH_DELIVERIES} // 200;
+my %size = (
+    customers => $ENV{BENCH_CUSTOMERS} // 50_000,
+    subscriptions => $ENV{BENCH_SUBSCRIPTIONS} // 20_000,
+    companies => $ENV{BENCH_COMPANIES} // 100_000,
+    growth => $ENV{BENCH_GROWTH} // 100_000,    # records of the large account; 1000000 takes an hour
+);
+my %only = map { $_ => 1 } @ARGV;
+sub wanted { return !%only || $only{$_[0]} }
 
-# A rig whose accounts have no limits, and whose limiter believes the providers said so.
-sub unlimited {
-    my (@sim) = @_;
-    my $rig = Psync->new(sim => \@sim, settings => {WORKER_PROCESSES => 2, LEASE_S => 30});
-    $rig->sim_stripe(PATCH => '', {settings => {limit_global_test => 0, limit_endpoint => 0}});
-    $rig->sim_hubspot(PATCH => '', {settings => {map { ("limit_$_" => 0) }
-        qw(general search associations)}});
-    for my $bucket ('stripe:' . Psync::ACCOUNT . ':test:api',
-        map { 'hubspot:' . Psync::PORTAL . ":live:$_" } qw(general search associations)) {
-        $rig->redis('hset', "{ps0}:q:$bucket", 'tr', 100_000);
-    }
-    return $rig;
-}
-
-# The newest run once it ended: records in a second, and our processor time for each of them.
-sub full {
-    my ($rig, $records, $begin) = @_;
-    my $cpu = $rig->cpu_s($rig->pid('worker'));
-    my $last = $rig->value('select coalesce(max(run_id), 0) from psync.run');
-    $begin->();
-    my $run = "(select max(run_id) from psync.run where kind = 'full' and run_id > $last)";
-    Psync::until_true(900, sub { $rig->value("select count(*) from psync.run
-        where run_id = $run and finished_at is not null") })
-        or die "a full sync does not end\n";
-    my ($status, $took) = split /\|/, $rig->value("select status,
-        extract(epoch from finished_at - started_at) from psync.run where run_id = $run");
-    $status eq 'succeeded' or die "a full sync ended $status\n";
-    return ($records / $took, ($rig->cpu_s($rig->pid('worker')) - $cpu) / $records * 1e6);
-}
-
-sub first_and_again {
-    my ($records, $connect, $provider, @sim) = @_;
+# Each time in a rig of its own: the first sync, then the same again (unless it is not wanted).
+sub measure {
+    my ($records, $times, $begin, $provider, $again, @sim) = @_;
     my %got;
-    for (1 .. runs()) {
-        my $rig = unlimited(@sim);
+    for (1 .. $times) {
+        my $rig = unlimited(\@sim);
         $rig->start('worker');
-        my ($rate, $cpu) = full($rig, $records, sub {
-            $connect->($rig);
-            $rig->start('scheduler');
-            $rig->cmd('run-now', $provider); });
-        push @{$got{first}}, $rate;
-        push @{$got{first_cpu}}, $cpu;
-        ($rate, $cpu) = full($rig, $records, sub { $rig->must('run-now', $provider) });
-        push @{$got{again}}, $rate;
-        push @{$got{again_cpu}}, $cpu;
-        my ($most) = sort { $b <=> $a } map { rss_kb($_) } $rig->children_of($rig->pid('worker'));
-        push @{$got{rss}}, $most / 1024;
+        for my $which ('first', $again ? 'again' : ()) {
+            my $f = full($rig, $records, sub {
+                return $rig->must('run-now', $provider) if $which eq 'again';
+                $begin->($rig);
+                $rig->start('scheduler');
+                $rig->cmd('run-now', $provider);
+            });
+            push @{$got{$which}{$_}}, $f->{$_} for qw(rate cpu all);
+            push @{$got{$which}{mb}}, most_mb($rig, $rig->pid('worker'));
+        }
         $rig->stop($_) for qw(worker scheduler);
+        $rig->stop('sim', 'KILL');
+        $rig->stop_postgres;
+        $rig->stop_redis;
     }
     return \%got;
 }
-
-# ---- full syncs ----
-my $got = first_and_again($customers, sub { $_[0]->connect_stripe }, 'stripe', '--companies', 1,
-    '--customers', $customers, '--subscriptions-per-customer', 0);
-row('stripe.customers_first', 'records/s', ['>=', 20000], @{$got->{first}});
-row('stripe.customers_first_cpu', 'us/record', undef, @{$got->{first_cpu}});
-row('stripe.customers_unchanged', 'records/s', ['>=', 40000], @{$got->{again}});
-row('stripe.customers_unchanged_cpu', 'us/record', undef, @{$got->{again_cpu}});
-row('worker.rss_stripe', 'MB', ['<=', 24], @{$got->{rss}});
-
-$got = first_and_again($companies, sub { $_[0]->connect_hubspot }, 'hubspot', '--companies',
-    $companies, '--list-members', $companies, '--contacts', 0, '--customers', 1);
-row('hubspot.companies_first', 'records/s', ['>=', 12000], @{$got->{first}});
-row('hubspot.companies_first_cpu', 'us/record', undef, @{$got->{first_cpu}});
-row('hubspot.companies_unchanged', 'records/s', ['>=', 30000], @{$got->{again}});
-row('hubspot.companies_unchanged_cpu', 'us/record', undef, @{$got->{again_cpu}});
-row('worker.rss_hubspot', 'MB', ['<=', 24], @{$got->{rss}});
-
-# ---- from the delivery to the committed row ----
-my $rig = unlimited('--companies', 1, '--customers', 300, '--subscriptions-per-customer', 0);
-$rig->start('webhook-gw', 'worker');
-full($rig, 300, sub { $rig->connect_stripe(hooks => 1); $rig->start('scheduler');
-    $rig->cmd('run-now', 'stripe') });
-my @ids = @{$rig->sim_stripe(GET => 'customers?ids=1')};
-for my $n (1 .. $deliveries) { # 20 a second
-    my $next = time + 0.05;
-    $rig->sim_stripe(PATCH => "customers/$ids[$n % @ids]", {name => "Changed $n"});
-    sleep $next - time if $next > time;
+sub told {
+    my ($name, $got, $goal) = @_;
+    rate($name, 'records/s', $goal && ['>=', $goal], $got);
+    row("${name}_all_cpu", 'us/record', undef, @{$got->{all}});
+    return;
 }
-Psync::until_true(60, sub { $rig->idle }) or die "the queue does not run empty\n";
-my ($p50, $p99) = split /\|/, $rig->value("select percentile_cont(0.5) within group (order by ms),
-    percentile_cont(0.99) within group (order by ms) from (select queue_wait_ms + duration_ms as ms
-    from psync_bi.sync_log where trigger = 'webhook') v");
-row('webhook.to_row_p50', 'ms', ['<=', 3], $p50);
-row('webhook.to_row_p99', 'ms', ['<=', 10], $p99);
+sub stripe {
+    my ($customers, $each, $times, $again) = @_;
+    return measure($customers, $times, sub { $_[0]->connect_stripe }, 'stripe', $again,
+        '--companies', 1, '--customers', $customers, '--subscriptions-per-customer', $each);
+}
+
+if (wanted('customers')) {
+    my $got = stripe($size{customers}, 0, runs(), 1);
+    told('stripe.customers_first', $got->{first}, 20000);
+    told('stripe.customers_unchanged', $got->{again}, 40000);
+    row('worker.rss_stripe', 'MB', ['<=', 24], @{$got->{again}{mb}});
+}
+
+# As many customers are read as subscriptions and not counted.
+if (wanted('subscriptions')) {
+    my $n = $size{subscriptions};
+    my $small = stripe($n, 1, runs(), 1);
+    told('stripe.subscriptions_first', $small->{first}, 6000);
+    told('stripe.subscriptions_unchanged', $small->{again});
+    row('worker.rss_subscriptions', 'MB', ['<=', 24], @{$small->{again}{mb}});
+    my $tenfold = 10 * $n > $size{growth} ? $size{growth} : 10 * $n;
+    my $large = stripe($tenfold, 1, 1, 0);
+    told("stripe.subscriptions_${tenfold}_first", $large->{first});
+    my $base = Bench::median(@{$small->{first}{all}});
+    row("growth.subscriptions_cost_${tenfold}_to_$n", 'ratio', ['<=', 1.1],
+        map { $_ / $base } @{$large->{first}{all}});
+}
+
+# The mapping that a connection begins with, and more of the account's own: twenty lines.
+sub twenty {
+    my ($rig) = @_;
+    $rig->connect_hubspot(no_scope => 1);
+    my @fields = @{$rig->cmd_json('mapping', 'show', 'hubspot')->{fields}};
+    my %has = map { $_->{source} => 1 } @fields;
+    my @more = grep { !$has{$_->[0]} } (['website'], ['city'], ['country'], ['phone'],
+        ['lifecyclestage', 'enum', 'label'], ['mrr', 'number'], ['arr', 'number'],
+        ['renewal_date', 'date'], ['is_key_account', 'bool'], ['tags'], ['plan'],
+        ['health_score', 'number'], ['annualrevenue', 'number']);
+    push @fields, map { {field => "x_$_->[0]", source => $_->[0], type => $_->[1] // 'text',
+        convert => $_->[2] // ''} } @more[0 .. 19 - @fields];
+    $rig->must('mapping', 'apply', $rig->secret_file('map',
+        json->encode({provider => 'hubspot', fields => \@fields})));
+    $rig->must('scope', 'set', 'hubspot', 'list', 42);
+    return;
+}
+if (wanted('companies')) {
+    my $n = $size{companies};
+    my $got = measure($n, runs(), \&twenty, 'hubspot', 1, '--companies', $n, '--list-members', $n,
+        '--contacts', 0, '--customers', 1);
+    told('hubspot.companies_first', $got->{first}, 12000);
+    told('hubspot.companies_unchanged', $got->{again}, 30000);
+    row('worker.rss_hubspot', 'MB', ['<=', 24], @{$got->{again}{mb}});
+}
+
+if (wanted('growth')) {
+    my %cost;
+    for my $n (10_000, $size{growth}) {
+        my $got = stripe($n, 0, $n > 10_000 ? 1 : 3, 0);
+        rate("growth.customers_$n", 'records/s', undef, $got->{first});
+        row("growth.customers_${n}_all_cpu", 'us/record', undef, @{$got->{first}{all}});
+        $cost{$n} = Bench::median(@{$got->{first}{all}});
+    }
+    row("growth.cost_$size{growth}_to_10000_records", 'ratio', ['<=', 1.15],
+        $cost{$size{growth}} / $cost{10_000});
+}
