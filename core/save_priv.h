@@ -90,7 +90,7 @@ struct save {
     bool domains_new;       /* who fitted nobody may fit now */
     struct attempt *logged; /* the log rows, to be told of when they are committed */
     int logged_count;
-    bool may_inherit;       /* a record may have been merged into one that got a customer */
+    bool may_inherit; /* a record may have been merged into one that got a customer */
 };
 
 /* ---- save_seen.c: what was there ---- */

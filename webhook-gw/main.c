@@ -15,7 +15,7 @@
 enum {
     DRAIN_MS = 25 * 1000,
     DRAIN_MAX_MS = 30 * 1000,
-    CONNECTIONS_MAX = 8192,       /* strangers may hold thousands of them open and say nothing */
+    CONNECTIONS_MAX = 8192, /* strangers may hold thousands of them open and say nothing */
     HEADER_MAX_BYTES = 10 * 1024, /* each connection holds that much */
     OPEN_FILES = CONNECTIONS_MAX + 1024,
     OWN_FILES = 256, /* kept for PostgreSQL, Redis, logs */
