@@ -86,10 +86,10 @@ SKIP: {
     for my $name (sort grep { $service{$_} =~ /^    image: pivotal-sync/m } keys %service) {
         my $text = $service{$name};
         like $text, qr/^    read_only: true$/m, "$name writes to no file system";
-        like $text, qr/^    cap_drop:\n    - ALL$/m, "$name has no capability";
+        like $text, qr/^    cap_drop:\n\s+- ALL$/m, "$name has no capability";
         like $text, qr/no-new-privileges:true/, "$name gains none";
         next if $name =~ /^(?:demo|migrate)$/;    # ends by itself, or holds several
-        my ($words) = $text =~ /^      test:\n((?:      - .*\n)+)/m;
+        my ($words) = $text =~ /^      test:\n((?:\s+- .*\n)+)/m;
         is join(' ', ($words // '') =~ /- (.*)/g), 'CMD pivotal-sync health',
             "$name tells its health by itself";
     }
