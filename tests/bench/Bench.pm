@@ -10,7 +10,7 @@ use List::Util qw(max);
 use Psync;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT_OK = qw(row rate median percentile runs rss_kb most_mb absent have rig unlimited full
+our @EXPORT_OK = qw(row rate median percentile runs rss_kb forget_peak most_mb absent have rig unlimited full
     deliver raw_post free_port);
 
 # How often each figure is taken; the median counts.
@@ -69,6 +69,15 @@ sub rss_kb {
         return $1 if /^VmHWM:\s+(\d+)/;
     }
     return 0;
+}
+
+# From now on: a program needs most at its start, which is over before anything is measured.
+sub forget_peak {
+    my ($pid) = @_;
+    open my $f, '>', "/proc/$pid/clear_refs" or return;
+    print {$f} 5;
+    close $f;
+    return;
 }
 
 # The same of a program or the largest of its children, in MB.
