@@ -155,7 +155,7 @@ function Clocks({ c, onRepair, onWhy }) {
             <p class="figure">${c.last_full_success_at ? html`<${Time} at=${c.last_full_success_at} />` : 'never'} <${Chip} kind=${fullKind}>${c.full_health.replace('_', ' ')}<//></p>
             <p class="muted">${c.last_full_success_at ? html`<${Time} at=${c.last_full_success_at} short /> · ` : ''}${run ? html`${run.status !== 'succeeded' ? html`newest: <${ResultChip} status=${run.status} /> ` : ''}${num(run.seen)} seen, ${num(run.failed)} failed, took ${duration((run.seconds ?? 0) * 1000)}` : 'No full sync has run.'}</p>
             ${c.full_health === 'stale' ? html`<p class="muted">The nightly sync did not end well in time. Press Run sync now and watch the log.</p>` : null}</div>
-        <div><h2>Next full sync</h2><p class="figure">${next ? html`<${Time} at=${next} />` : 'none'}</p><p class="muted">${next ? html`<${Time} at=${next} short />, ` : c.state === 'connected' ? 'Not planned yet, ' : 'Planned again once it is connected, '}${c.tz}</p></div>
+        <div><h2>Next full sync</h2><p class="figure">${next ? html`<${Time} at=${next} />` : c.state === 'connected' ? 'not planned yet' : 'none'}</p><p class="muted">${next ? html`<${Time} at=${next} short />, ` : c.state === 'connected' ? '' : 'Planned again once it is connected, '}${c.tz}</p></div>
     </section>`;
 }
 

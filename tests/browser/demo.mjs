@@ -28,6 +28,7 @@ await part('live figures', async () => {
     const first = await accepted();
     await until(async () => (await accepted()) > first);
     ok(true, 'figures move while it is looked at');
+    await page.getByText('not planned yet').waitFor({ state: 'detached' }); // the scheduler's next look
     await page.setViewportSize({ width: 1280, height: 830 });
     await settle(page);
     await page.screenshot({ path: path.join(SHOTS, 'demo-integration.png') });
