@@ -36,6 +36,9 @@ my $rig = Psync->new(sim => [qw(--companies 0 --contacts 0 --customers 0)],
         TRUSTED_PROXIES => '127.0.0.1'});
 $rig->{settings}{METRICS_LISTEN} = "$rig->{dir}/metrics";
 mkdir "$rig->{dir}/metrics";
+# What AddressSanitizer keeps of freed memory is not the gateway's.
+my $room = Psync::bin() =~ /asan/ ? 3 : 1;
+$ENV{ASAN_OPTIONS} = join ':', grep { defined } $ENV{ASAN_OPTIONS}, 'quarantine_size_mb=1';
 $rig->start(qw(webhook-gw));
 my $connection = $rig->connect_stripe;
 my ($host) = $rig->gateway =~ m{//(.*)};
@@ -182,8 +185,8 @@ for (1 .. 60) {    # and some who say nothing more
 my $share = 'webhook_refused_total{reason="bodies_of_one_address"}';
 hold_body('203.0.113.7') for 1 .. 90;
 wait_for('bodies past the share of one address are refused', 20, sub { figure($share) >= 20 });
-my $room = figure('webhook_body_bytes');
-cmp_ok $room, '<', 6 << 20, sprintf 'they hold %.1f of 16 MiB', $room / (1 << 20);
+my $bodies = figure('webhook_body_bytes');
+cmp_ok $bodies, '<', 6 << 20, sprintf 'they hold %.1f of 16 MiB', $bodies / (1 << 20);
 hold_body(sprintf '2001:db8:1:2::%x', $_) for 1 .. 90;
 wait_for('those of one IPv6 network too', 20, sub { figure($share) >= 40 });
 cmp_ok figure('webhook_body_bytes'), '<', 11 << 20, 'whatever addresses they take in it';
@@ -257,7 +260,7 @@ is $good, $number, "all $number deliveries in between were answered 200";
 note(sprintf '%d connections held: 99 in 100 good deliveries within %.1f ms, the slowest %.1f ms;'
     . ' memory %.1f MiB before, %.1f meanwhile, %.1f after', $slow, $p99_ms, $most_ms,
     $before_kib / 1024, $held_kib / 1024, $after_kib / 1024);
-cmp_ok $_ - $before_kib, '<', 16 * $slow + 16384, 'memory is bounded' for $held_kib, $after_kib;
+cmp_ok $_ - $before_kib, '<', $room * (16 * $slow + 16384), 'memory is bounded' for $held_kib, $after_kib;
 
 wait_for('bodies at a trickle were cut', 30,
     sub { figure('webhook_refused_total{reason="trickling_body"}') >= 50 });
