@@ -557,6 +557,7 @@ static void on_disconnect(const redisAsyncContext *ac, int status)
     conn_lost(c, c->state == CONN_READY, &err);
 }
 
+ANALYZER_OFF("-Wanalyzer-malloc-leak") /* the adapter's, as above */
 static void conn_attach(struct conn *c, redisAsyncContext *ac)
 {
     struct err err = {0};
@@ -585,6 +586,7 @@ static void conn_attach(struct conn *c, redisAsyncContext *ac)
     (void)redisAsyncSetConnectCallback(ac, on_connect);
     (void)redisAsyncSetDisconnectCallback(ac, on_disconnect);
 }
+ANALYZER_ON
 
 static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
 {
