@@ -322,10 +322,10 @@ int main(int argc, char **argv)
         return code;
     }
     proc_protect_memory();
-    int64_t files = proc_open_files(OPEN_FILES);
-    g.connections_max = files - OWN_FILES >= CONNECTIONS_MAX ? CONNECTIONS_MAX
-                        : files > 2 * OWN_FILES              ? (int)files - OWN_FILES
-                                                             : OWN_FILES;
+    int64_t connections = proc_open_files(OPEN_FILES) - OWN_FILES;
+    g.connections_max = connections >= CONNECTIONS_MAX ? CONNECTIONS_MAX
+                        : connections > OWN_FILES      ? (int)connections
+                                                       : OWN_FILES;
     if (gateway_open(&g, config, &err) != 0) {
         (void)fprintf(stderr, "pivotal-sync-webhook-gw: %s\n", err.msg);
         return err.code == ERR_CONFIG ? EXIT_CONFIG : EXIT_FAILURE;
