@@ -37,7 +37,6 @@ HARDEN := -fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protectio
 MODE_release := -O2 -g -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 MODE_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 MODE_tsan := -O1 -g -fsanitize=thread
-MODE_memcheck := -O1 -g -fno-omit-frame-pointer -DWITH_MEMCHECK
 MODE_lint := -O2
 MODE_clang := -O1 -Wno-gnu-zero-variadic-macro-arguments
 MODE_cov := -O0 -g --coverage
@@ -220,7 +219,7 @@ tsan:
 # Unit and contract tests and a run of the programs under valgrind; last line `memcheck: N programs, 0 errors`.
 memcheck:
 	@deploy/deps test
-	@$(MAKE) --no-print-directory $(JOBS) MODE=memcheck all tests
+	@$(MAKE) --no-print-directory $(JOBS) all tests
 	@tests/tools/memcheck $(MEMCHECK)
 
 demo:

@@ -38,13 +38,6 @@
 #define WITH_TSAN 0
 #endif
 
-#ifdef WITH_MEMCHECK
-#include <valgrind/memcheck.h>
-#else
-#define VALGRIND_STACK_REGISTER(from, to) 0U
-#define VALGRIND_STACK_DEREGISTER(id)     ((void)(id))
-#endif
-
 enum {
     STACKS_KEPT = 256,
     /* ASan's red zones and unshared frames need several times the room. */
@@ -74,7 +67,6 @@ struct task {
     size_t stack_bytes;
     const void *caller_stack; /* the next two for ASan only */
     size_t caller_stack_bytes;
-    unsigned int memcheck_id;
     void *fiber,
         *caller_fiber; /* for TSan only, which has to be told whose stack it looks at */
 };
@@ -121,7 +113,6 @@ static struct task *stack_map(void)
     t->map_bytes = bytes;
     t->stack = map + page;
     t->stack_bytes = STACK_BYTES - task_bytes;
-    t->memcheck_id = VALGRIND_STACK_REGISTER(t->stack, t->stack + t->stack_bytes);
 #if WITH_ASAN
     __lsan_register_root_region(t->stack, STACK_BYTES);
 #endif
@@ -130,7 +121,6 @@ static struct task *stack_map(void)
 
 static void stack_unmap(struct task *t)
 {
-    VALGRIND_STACK_DEREGISTER(t->memcheck_id);
 #if WITH_ASAN
     __lsan_unregister_root_region(t->stack, STACK_BYTES);
     __asan_unpoison_memory_region(t->stack, t->stack_bytes);
