@@ -11,7 +11,7 @@ use Psync;
 use Time::HiRes qw(sleep time);
 
 our @EXPORT_OK = qw(row rate median percentile runs rss_kb forget_peak most_mb absent have rig unlimited full
-    deliver raw_post free_port);
+    without_invoices deliver raw_post free_port);
 
 # How often each figure is taken; the median counts.
 sub runs { return $ENV{BENCH_RUNS} // 5 }
@@ -132,6 +132,17 @@ sub full {
     return {rate => $records / $took, took => $took,
         cpu => ($cpu->('worker') - $worker) / $records * 1e6,
         all => ($cpu->(@all) - $all) / $records * 1e6};
+}
+
+# Connects Stripe for customers, subscriptions and what these point to: invoices, of which there are
+# as many again, are another figure.
+sub without_invoices {
+    my ($rig) = @_;
+    $rig->connect_stripe;
+    $rig->must('connection', 'set', 'stripe', '--objects', 'customer,subscription,price,product,coupon');
+    $rig->cmd('run', 'cancel', $_) for split ' ', $rig->value("select string_agg(run_id::text, ' ')
+        from psync.run where status in ('queued', 'running')");
+    return;
 }
 
 # ---- deliveries ----

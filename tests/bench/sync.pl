@@ -7,7 +7,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::Bin, "$FindBin::Bin/../system/lib";
-use Bench qw(row rate runs most_mb unlimited full);
+use Bench qw(row rate runs most_mb unlimited full without_invoices);
 use Psync;
 
 my %size = (
@@ -51,7 +51,8 @@ sub told {
 }
 sub stripe {
     my ($customers, $each, $times, $again) = @_;
-    return measure($customers, $times, sub { $_[0]->connect_stripe }, 'stripe', $again,
+    my $begin = $each ? \&without_invoices : sub { $_[0]->connect_stripe };
+    return measure($customers, $times, $begin, 'stripe', $again,
         '--companies', 1, '--customers', $customers, '--subscriptions-per-customer', $each);
 }
 
