@@ -143,7 +143,10 @@ static int filter_read(struct api_call *c, struct filter *f)
     }
     if (strcmp(api_query(c, "errors", text), "1") == 0) {
         filter_bare(f, "l.status IN ('failed', 'partial', 'retrying')");
-        filter_bare(f, "l.severity = 'error'");
+        /* As a list that is made first: joined with the types, a group by cause went through
+         * all that failed once for each type (3.1 s of a million attempts). */
+        filter_bare(f, "l.error_code = ANY (ARRAY("
+                       "SELECT code FROM psync.error_type WHERE severity = 'error'))");
     }
     if (strcmp(api_query(c, "unresolved", text), "1") == 0) {
         filter_bare(f, "l.status IN ('failed', 'partial', 'retrying') AND NOT l.resolved");
