@@ -263,7 +263,7 @@ lint-tidy: $(GENERATED)
 $(B)/common/%.o $(B)/provider/%.o $(B)/core/%.o $(B)/cmd/%.o $(B)/worker/%.o $(B)/scheduler/%.o \
 $(B)/webhook-gw/%.o $(B)/admin/%.o: CFLAGS += $(if $(filter lint,$(MODE)),-fanalyzer)
 objects: $(LIB_OBJECTS) $(foreach p,$(PROGRAMS),$(call objects,$(call folder,$p))) \
-         $(call objects,tests/sim) $(UNIT_TESTS:=.o) $(CONTRACT_TESTS:=.o)
+         $(call objects,tests/sim) $(UNIT_TESTS:=.o) $(CONTRACT_TESTS:=.o) $(FUZZ_TARGETS:=.o)
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')

@@ -182,6 +182,12 @@ static void check_unit(const struct unit_put *p)
     }
 }
 
+bool queue_shard_ok(const struct queue *q, int shard)
+{
+    (void)q, (void)shard;
+    return true;
+}
+
 void queue_put_start(struct queue *q, const struct unit_put *puts, int n,
                      const char *const *receipts, int receipt_count, queue_put_cb *cb,
                      void *arg)

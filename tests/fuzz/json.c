@@ -20,8 +20,8 @@ static void scalars(struct slice value)
     if (json_slice_text(value, text, sizeof text)) {
         MUST(is_utf8(text));
     }
-    (void)json_slice_int(value, &number);
-    (void)json_slice_bool(value, &truth);
+    (void)!json_slice_int(value, &number);
+    (void)!json_slice_bool(value, &truth);
     (void)json_slice_null(value);
 }
 
