@@ -145,9 +145,7 @@ static bool queue_pass(void)
 static void the_queue(void **state)
 {
     (void)state;
-    if (getenv("PIVOTAL_SYNC_TEST_REDIS_URL") == NULL) {
-        skip();
-    }
+    needs("PIVOTAL_SYNC_TEST_REDIS_URL");
     over_all("queue", queue_pass);
 }
 
@@ -247,9 +245,7 @@ static bool store_pass(void)
 static void the_store(void **state)
 {
     (void)state;
-    if (getenv("PIVOTAL_SYNC_TEST_DATABASE_URL") == NULL) {
-        skip();
-    }
+    needs("PIVOTAL_SYNC_TEST_DATABASE_URL");
     over_all("store", store_pass);
 }
 

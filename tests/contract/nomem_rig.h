@@ -91,6 +91,15 @@ static inline bool in_loop(task_fn *fn)
     return rc == 0 && !pass.failed;
 }
 
+/* A service that `make test` starts: without it nothing can run out of memory beside it. */
+static inline void needs(const char *variable)
+{
+    if (getenv(variable) == NULL) {
+        print_message("%s is not set\n", variable);
+        skip();
+    }
+}
+
 static inline void over_all(const char *what, bool (*fn)(void))
 {
     (void)memset(pass.codes, 0, sizeof pass.codes);

@@ -130,9 +130,7 @@ static bool save_pass(void)
 static void saving(void **state)
 {
     (void)state;
-    if (getenv("PIVOTAL_SYNC_TEST_DATABASE_URL") == NULL) {
-        skip();
-    }
+    needs("PIVOTAL_SYNC_TEST_DATABASE_URL");
     fx = calloc(1, sizeof *fx);
     assert_non_null(fx);
     over_all("saving three records", save_pass);
@@ -325,10 +323,8 @@ static void seal_the_secret(void *arg)
 static void deliveries(void **state)
 {
     (void)state;
-    if (getenv("PIVOTAL_SYNC_TEST_DATABASE_URL") == NULL ||
-        getenv("PIVOTAL_SYNC_TEST_REDIS_URL") == NULL) {
-        skip();
-    }
+    needs("PIVOTAL_SYNC_TEST_DATABASE_URL");
+    needs("PIVOTAL_SYNC_TEST_REDIS_URL");
     static const struct config_program program = {.bit = CONFIG_GATEWAY, .name = "gateway"};
     const char *const argv[] = {"gateway", "--config=", NULL};
     struct err err = {0};
