@@ -19,6 +19,7 @@ struct fixture {
     void (*body)(struct fixture *f);
     struct err err;
     int done;
+    int open, open_max; /* transactions at once */
 };
 
 static void body_task(void *arg)
@@ -380,7 +381,11 @@ static void busy_task(void *arg)
         struct err err = {0};
         struct store_tx *tx = store_begin(f->store, &err);
         assert_non_null(tx);
+        f->open++;
+        f->open_max = f->open > f->open_max ? f->open : f->open_max;
         assert_int_equal(store_send(tx, "UPDATE pool_test SET n = n + 1", NULL, NULL, &err), 0);
+        assert_int_equal(store_sync(tx, &err), 0);
+        f->open--;
         assert_int_equal(store_commit(tx, &err), 0);
     }
     f->done++;
@@ -399,8 +404,8 @@ static void pool_body(struct fixture *f)
     }
     assert_int_equal(f->done, TASKS);
     assert_int_equal(number(f, "SELECT n FROM pool_test"), TASKS * ROUNDS);
-    assert_true(number(f, "SELECT count(*) FROM pg_stat_activity"
-                          " WHERE application_name = 'store-test'") <= 2);
+    /* Not by the sessions of PostgreSQL: those of a pooler keep the name of who had them. */
+    assert_int_equal(f->open_max, 2);
     query(f, "DROP TABLE pool_test");
 }
 
