@@ -8,17 +8,13 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::Bin, "$FindBin::Bin/../system/lib";
-use Bench qw(row runs);
+use Bench qw(row runs unlimited);
 use Psync;
 
 my $records = $ENV{BENCH_LOG_RECORDS} // 4000;
-my $rig = Psync->new(own_postgres => 1, postgres_options => [qw(-c autovacuum=off -c),
-    'checkpoint_timeout=1h', '-c', 'max_wal_size=8GB'], sim => ['--companies', $records, '--list-members', $records,
-    '--contacts', 0, '--customers', 1], settings => {WORKER_PROCESSES => 2, LEASE_S => 30});
-$rig->sim_hubspot(PATCH => '', {settings => {map { ("limit_$_" => 0) }
-    qw(general search associations)}});
-$rig->redis('hset', '{ps0}:q:hubspot:' . Psync::PORTAL . ":live:$_", 'tr', 100_000)
-    for qw(general search associations);
+my $rig = unlimited(['--companies', $records, '--list-members', $records, '--contacts', 0,
+    '--customers', 1], postgres_options => [qw(-c autovacuum=off -c checkpoint_timeout=1h -c),
+    'max_wal_size=8GB']);
 $rig->start(qw(webhook-gw scheduler worker));
 my $connection = $rig->connect_hubspot;
 $rig->run_now('hubspot') == 0 or die "the first full sync does not succeed\n";

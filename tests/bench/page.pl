@@ -6,7 +6,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::Bin, "$FindBin::Bin/../system/lib";
-use Bench qw(row runs);
+use Bench qw(row runs rig);
 use HTTP::Tiny;
 use IO::Socket::INET;
 use Psync;
@@ -14,7 +14,7 @@ use Time::HiRes qw(time);
 
 my $port = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')->sockport;
 my $base = "http://127.0.0.1:$port";
-my $rig = Psync->new(own_postgres => 1, sim => [qw(--companies 20 --list-members 20 --contacts 0),
+my $rig = rig(sim => [qw(--companies 20 --list-members 20 --contacts 0),
     '--customers', 1], settings => {ADMIN_LISTEN => "127.0.0.1:$port"});
 $rig->start(qw(webhook-gw scheduler worker admin));
 my $connection = $rig->connect_hubspot;

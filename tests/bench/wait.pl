@@ -6,7 +6,7 @@ use warnings;
 
 use FindBin;
 use lib $FindBin::Bin, "$FindBin::Bin/../system/lib";
-use Bench qw(row runs);
+use Bench qw(row runs rig unlimited);
 use Digest::SHA qw(hmac_sha256_base64);
 use Psync;
 use Time::HiRes qw(time sleep);
@@ -45,9 +45,7 @@ sub paced {
 # ---- a worker that is idle ----
 {
     my $count = PER_S * SECONDS;
-    my $rig = Psync->new(sim => ['--companies', 0, '--contacts', 0, '--customers', $count]);
-    $rig->sim_stripe(PATCH => '', {settings => {limit_global_test => 0, limit_endpoint => 0}});
-    $rig->redis('hset', '{ps0}:q:stripe:' . Psync::ACCOUNT . ':test:api', 'tr', 100_000);
+    my $rig = unlimited(['--companies', 0, '--contacts', 0, '--customers', $count]);
     $rig->start(qw(webhook-gw scheduler worker));
     my $connection = $rig->connect_stripe;
     $rig->run_now('stripe') == 0 or die "the first full sync fails\n";
@@ -71,8 +69,8 @@ sub paced {
 }
 
 # ---- behind a million units of another tenant ----
-my $rig = Psync->new(sim => ['--companies', $companies, '--list-members', $companies,
-    '--contacts', 0, '--customers', 20]);
+my $rig = rig(sim => ['--companies', $companies, '--list-members', $companies,
+    '--contacts', 0, '--customers', 20], settings => {WORKER_PROCESSES => 1});
 my @workers = qw(worker worker-2);
 my $acme_sequence = 0;
 
