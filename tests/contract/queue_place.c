@@ -274,8 +274,8 @@ TEST(two_marks_that_point_at_each_other_end_by_the_deadline)
     (void)snprintf(word, sizeof word, "PSMOVED %s", home);
     (void)rig_redis(rig, "SET {ps1}:moved %s", word);
     (void)rig_redis(rig, "SELECT 0");
-    CHECK(put(rig, q, 1, 1) != 0);
-    CHECK_INT(rig->err.code, ERR_UNAVAILABLE);
+    CHECK(put(rig, q, 1, 1) != 0); /* asked for the last time or about to be, as above */
+    CHECK(rig->err.code == ERR_UNAVAILABLE || rig->err.code == ERR_TIMEOUT);
     queue_close(q);
 }
 

@@ -236,14 +236,15 @@ TEST(another_family_of_the_account_is_not_held_up)
 {
     CHECK(rig_configure(rig, 7, "hubspot", "a:live") == 0);
     CHECK(rig_put_many(rig, 7, "company", 0, 1000, LANE_WEBHOOK) == 0);
-    for (int i = 0; i < 3; i++) {
-        struct claim *c = rig_claim(rig, 100);
-        CHECK(c != NULL);
+    struct claim *c = NULL;
+    int calls = 0;
+    while ((c = rig_claim(rig, 1)) != NULL) { /* three at once, and what is earned meanwhile */
         queue_claim_free(rig->q, c);
+        calls++;
     }
-    CHECK(rig_claim(rig, 100) == NULL);
+    CHECK(calls >= 3 && calls < 1000);
     CHECK(rig_put(rig, 7, "list", "1", LANE_NIGHTLY) == 0);
-    struct claim *c = rig_claim(rig, 100);
+    c = rig_claim(rig, 100);
     CHECK(c != NULL);
     CHECK(strcmp(c->units[0].object, "list") == 0);
     queue_claim_free(rig->q, c);
