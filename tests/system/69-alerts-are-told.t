@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 # ALERT_WEBHOOK_URL, a listener of this test's own: two schedulers tell it once when a connection
-# asks for a person, when one goes stale, and when each is well again; what could not be told is told
-# later, also by another scheduler than the one that died in the middle.
+# asks for a person, when one goes stale, when the provider ends one, and when each is well again; what
+# could not be told is told later, also by another scheduler than the one that died in the middle.
 use strict;
 use warnings;
 use FindBin;
@@ -13,9 +13,16 @@ use Test::More;
 
 my $listener = IO::Socket::INET->new(Listen => 20, LocalAddr => '127.0.0.1') or die "listen: $!";
 my $path = '/services/T00/B00/very-secret-path';
+my $port = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')->sockport;
+my $admin = "http://127.0.0.1:$port";
 my $rig = Psync->new(sim => ['--companies', 5, '--contacts', 0, '--customers', 8], settings => {
     ALERT_WEBHOOK_URL => 'http://127.0.0.1:' . $listener->sockport . $path,
-    ADMIN_PUBLIC_URL => 'https://pivotal-sync.example.com'});
+    ADMIN_LISTEN => "127.0.0.1:$port", ADMIN_PUBLIC_URL => 'https://pivotal-sync.example.com',
+    STRIPE_CLIENT_ID => 'ca_sim0000000000000000000000000001',
+    STRIPE_SECRET_KEY => 'sk_test_simplatform0000000000000001',
+    STRIPE_WEBHOOK_SECRET => Psync::STRIPE_SECRET});
+$rig->{settings}{STRIPE_AUTHORIZE_URL} = "$rig->{stripe}/oauth/v2/authorize";
+$rig->{settings}{HUBSPOT_AUTHORIZE_URL} = "$rig->{hubspot}/oauth/authorize";
 my @schedulers = qw(scheduler scheduler-2);
 
 # The next request within so many seconds: {client, path, type, text}; undef: nobody calls.
@@ -131,6 +138,49 @@ is(next_call(1), undef, 'and nothing is told twice');
 is($rig->value('select string_agg(condition, \' \' order by alert_id) from psync.alert'),
     'reauthorize ok full_stale ok reauthorize ok', 'one row each');
 is($rig->value('select max(tries) from psync.alert'), 2, 'tried again where it was refused only');
+
+# ---- the provider ends it ----
+# As people do there: the app is taken away in Stripe, which tells so, and in HubSpot, which does not.
+sub walk { return $rig->walk("$admin/oauth/$_[0]/start?workspace=acme&mode=$_[1]") }
+sub state_of { return $rig->value("select state || ' ' || state_code from psync.connection
+    where connection_id = $_[0]") }
+{
+    local $rig->{settings}{ADMIN_PUBLIC_URL} = $admin;
+    $rig->start('admin');
+}
+wait_for('the admin service answers', 20, sub { $rig->http('GET', "$admin/livez")->{status} == 200 });
+is(walk('stripe', 'test'), 200, 'Stripe is signed in to');
+$rig->sim(POST => 'webhooks/config', {stripe => {url => "$rig->{gateway}/webhooks/stripe",
+    secrets => [Psync::STRIPE_SECRET], connect => JSON::PP::true}});
+$rig->sim_stripe(POST => 'deauthorize', {});
+$call = told('an app that was taken away at Stripe is told of',
+    qr/^\*acme: Stripe \(test mode\) was disconnected at the provider\*: .*\S/);
+is(state_of($id), 'disconnected auth_app_uninstalled', 'as the page has it');
+$reason = $rig->value("select state_reason from psync.connection where connection_id = $id");
+like($call->{text}, qr/\Q$reason\E\. Connect it again: mapping, scope and history are kept\./,
+    'with the reason and what to do');
+like($call->{text}, qr{https://pivotal-sync\.example\.com/admin/integrations/$id$}, 'and a link');
+all_sent();
+is(walk('stripe', 'test'), 200, 'signed in to again');
+told('its recovery', qr/^\*acme: Stripe \(test mode\) is well again\* \(it was: disconnected\)/);
+all_sent();
+
+is(walk('hubspot', 'live'), 200, 'HubSpot is signed in to');
+my $hubspot = $rig->connection('hubspot');
+$rig->sim_hubspot(PATCH => '', {settings => {uninstall_kills_access => JSON::PP::true}});
+$rig->sim_hubspot(POST => 'uninstall', {});
+$rig->cmd('resync', 'hubspot', 'company', $rig->sim_hubspot(GET => 'companies?ids=1')->[0]);
+told('of one taken away at HubSpot the next call tells, and signing in is what it asks for',
+    qr/^\*acme: HubSpot asks for a person to sign in again\*: .*integrations\/$hubspot$/);
+is(state_of($hubspot), 'reauthorize auth_revoked', 'as the page has it');
+all_sent();
+is(walk('hubspot', 'live'), 200, 'signed in to again');
+told('its recovery', qr/^\*acme: HubSpot is well again\* \(it was: reauthorize\)/);
+all_sent();
+is($rig->value('select string_agg(condition, \' \' order by alert_id) from psync.alert'),
+    'reauthorize ok full_stale ok reauthorize ok disconnected ok reauthorize ok', 'once each');
+is(next_call(1), undef, 'and nothing is told twice');
+$rig->stop('admin');
 
 # ---- what must not be known ----
 unlike(join('', map { $rig->log_text($_) } @schedulers, 'scheduler-3'), qr/very-secret-path/,
