@@ -81,9 +81,15 @@ static void take_facts(struct webhook_state *out, const json_t *facts, const cha
         snprintf(out->problem, sizeof out->problem, "there is no endpoint of this address");
     } else if (!out->enabled) {
         snprintf(out->problem, sizeof out->problem, "the endpoint is disabled");
+    } else if (!out->version_ok && out->api_version[0] == '\0') {
+        snprintf(out->problem, sizeof out->problem,
+                 "the endpoint has no API version of its own, so it follows the account's; it "
+                 "should have '%s'",
+                 version);
     } else if (!out->version_ok) {
-        snprintf(out->problem, sizeof out->problem, "it has API version '%s', not '%s'",
-                 out->api_version, version);
+        snprintf(out->problem, sizeof out->problem,
+                 "the endpoint has API version '%s'; it should have '%s'", out->api_version,
+                 version);
     } else if (!out->events_ok) {
         snprintf(out->problem, sizeof out->problem,
                  "its event types are not those of the mirrored objects");

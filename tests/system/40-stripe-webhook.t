@@ -86,6 +86,13 @@ my @now = endpoints();
 is scalar(@now), 1, 'a version cannot be changed: another endpoint takes its place';
 isnt $now[0]{id}, $made->{id}, 'with another id';
 arrives('and its deliveries are known', 'anew');
+$rig->sim_stripe(PATCH => "webhook_endpoints/$now[0]{id}", {api_version => undef});
+($code, $state) = status();
+like $state->{problem}, qr/no API version of its own.*should have '2026-10-28\.endive'/,
+    'that it follows the account\'s version is said as such';
+$rig->must('webhook', 'repair', 'stripe');
+@now = endpoints();
+is $now[0]{api_version}, '2026-10-28.endive', 'and mended';
 
 # ---- deleted ----
 $rig->sim_stripe(DELETE => "webhook_endpoints/$now[0]{id}");
