@@ -92,7 +92,7 @@ static void take_facts(struct webhook_state *out, const json_t *facts, const cha
                  version);
     } else if (!out->events_ok) {
         snprintf(out->problem, sizeof out->problem,
-                 "its event types are not those of the mirrored objects");
+                 "the endpoint lacks event types of what is mirrored");
     } else if (!out->secret_known) {
         snprintf(out->problem, sizeof out->problem, "its signing secret is not known here");
     }

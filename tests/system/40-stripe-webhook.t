@@ -94,6 +94,17 @@ $rig->must('webhook', 'repair', 'stripe');
 @now = endpoints();
 is $now[0]{api_version}, '2026-10-28.endive', 'and mended';
 
+# ---- more than is needed ----
+for my $types (['*'], [@{$now[0]{enabled_events}}, 'payout.paid']) {
+    $rig->sim_stripe(PATCH => "webhook_endpoints/$now[0]{id}", {enabled_events => $types});
+    ($code, $state) = status();
+    is "$code $state->{problem}$state->{missing}", '0 ', "$types->[-1]: nothing is missed, so all is well";
+    ok $state->{events_ok}, 'as the page reads it';
+}
+$rig->must('webhook', 'repair', 'stripe', '--new');
+@now = endpoints();
+ok !(grep { $_ eq 'payout.paid' } @{$now[0]{enabled_events}}), 'a new one gets no more than is needed';
+
 # ---- deleted ----
 $rig->sim_stripe(DELETE => "webhook_endpoints/$now[0]{id}");
 ($code, $state) = status();
