@@ -10,7 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REFRESH_MS = 500, AWAY_MS = 1000, WAITS_AGAIN_S = 60, WAITS_WORTH_A_ROW_MS = 1000 };
+enum {
+    REFRESH_MS = 500,
+    AWAY_MS = 1000,
+    WAITS_AGAIN_S = 60,
+    WAITS_WORTH_A_ROW_MS = 1000,
+    UNLOADABLE_AGAIN_S = 600,
+};
 
 void job_end(struct worker *w, struct claim *claim, const struct unit_end *ends)
 {
@@ -144,6 +150,21 @@ bool job_ours_is_away(const struct failure *why)
     return why->type == ET_DB_UNAVAILABLE || why->type == ET_QUEUE_UNAVAILABLE;
 }
 
+/* What no waiting mends, such as a credential sealed with a key that is not in SECRET_KEY,
+ * stands in the connection's log; its units wait for whoever mends it. */
+static void job_unloadable(struct worker *w, struct claim *claim, const struct err *err)
+{
+    if (err->sqlstate[0] == '\0' &&
+        (err->code == ERR_CONFIG || err->code == ERR_DENIED || err->code == ERR_INVALID)) {
+        job_note(w, &(struct note){.connection_id = claim->connection_id,
+                                   .type = ET_CONFIG_ERROR,
+                                   .status = "failed",
+                                   .message = err->msg,
+                                   .again_after_s = UNLOADABLE_AGAIN_S});
+    }
+    job_give_back(w, claim, "cannot load the connection", err);
+}
+
 struct connection *job_connection(struct worker *w, struct claim *claim)
 {
     struct err err = {0};
@@ -165,7 +186,7 @@ struct connection *job_connection(struct worker *w, struct claim *claim)
         return NULL;
     }
     if (c == NULL) {
-        job_give_back(w, claim, "cannot load the connection", &err);
+        job_unloadable(w, claim, &err);
         return NULL;
     }
     if (c->state != CONN_CONNECTED) {
@@ -174,7 +195,7 @@ struct connection *job_connection(struct worker *w, struct claim *claim)
         connection_cache_drop(w->app->connections, claim->connection_id);
         c = connection_cache_get(w->app->connections, claim->connection_id, &err);
         if (c == NULL) {
-            job_give_back(w, claim, "cannot load the connection", &err);
+            job_unloadable(w, claim, &err);
             return NULL;
         }
     }

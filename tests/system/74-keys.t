@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # A new key for the credentials: online, killed at every row, gone on with, and nothing readable by
-# the old key alone afterwards.
+# the old key alone afterwards, which a worker that has only that one tells.
 use strict;
 use warnings;
 
@@ -77,5 +77,27 @@ isnt +(with_keys($old, 'keys', 'rotate'))[0], 0, 'without the key that sealed th
 is $rig->value("select count(*) from psync.credential where array_length(webhook_secrets, 1) = 1
     and substr(webhook_secrets[1], 2, 4) = '$rig->{key_id}'::bytea"), 0,
     'the secrets of webhooks were sealed anew too';
+
+# ---- programs that were started with the old key: the page tells, and nothing is lost ----
+my $told = q{from psync_bi.sync_log l join psync_bi.connection_status c using (connection_id)
+    where workspace = 'w1' and error_code = 'config_error'};
+{
+    local $rig->{settings}{SECRET_KEY} = $old;
+    $rig->start('worker');
+    wait_for('its work is given back, and again', 20,
+        sub { (() = $rig->log_text('worker') =~ /connection 1: .*units wait/g) > 3 });
+    $rig->stop('worker');
+}
+is $rig->value("select count(*) $told"), 1, 'one row of the connection\'s log says so';
+like $rig->value("select error_message $told"), qr/sealed with key \w+, which is not in SECRET_KEY/,
+    'with the reason';
+like +(with_keys($old, 'diagnose', 'stripe', '-w', 'w1'))[2], qr/which is not in SECRET_KEY/,
+    'as the checks do';
+$rig->{settings}{SECRET_KEY} = $new;
+$rig->start('worker', 'scheduler');
+wait_for('with the right key the work goes on', 30, sub {
+    $rig->value("select count(*) from psync.run where status = 'succeeded'") == ROWS;
+});
+wait_for('and the row is resolved', 30, sub { $rig->value("select bool_and(resolved) $told") eq 't' });
 
 done_testing;
