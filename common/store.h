@@ -6,7 +6,8 @@
  * until one works), never used by two tasks at once. All calls wait in the calling task.
  *
  * Errors: ERR_UNAVAILABLE  no connection (08*, 57P0*, lost in between): repeat the whole
- *         ERR_CONFLICT     40001, 40P01, 55P03: repeat the whole
+ *         ERR_CONFLICT     40001, 40P01, 55P03; 0A000, 26000 of a prepared statement (its table
+ *                          has changed): repeat the whole
  *         ERR_REJECTED     22*, 23*: the data; err->sqlstate says which
  *         ERR_TIMEOUT      statement or pool deadline
  *         ERR_DENIED       42501

@@ -19,14 +19,13 @@ static int64_t answer_deadline(const struct store *s)
 }
 
 static int conn_send(struct pg_conn *c, const char *sql, const struct params *params,
-                     struct err *err)
+                     struct pg_sent *sent, struct err *err)
 {
     struct pg_args args;
     if (params_args(params, &args, err) < 0) {
         return -1;
     }
-    if (c->pg == NULL || PQsendQueryParams(c->pg, sql, args.count, args.types, args.values,
-                                           args.lengths, args.formats, 0) != 1) {
+    if (c->pg == NULL || pg_statement_send(c, sql, &args, sent) < 0) {
         err_set(err, ERR_UNAVAILABLE, "cannot send to PostgreSQL");
         pg_conn_close(c);
         return -1;
@@ -51,9 +50,9 @@ enum answer {
     ANSWER_LOST,    /* err says why; the connection is closed */
 };
 
-/* Read one statement's answer. *out may be NULL. */
-static enum answer statement_read(struct store *s, struct pg_conn *c, struct rows **out,
-                                  struct err *err)
+/* Read one answer. *out may be NULL. */
+static enum answer answer_read(struct store *s, struct pg_conn *c, struct rows **out,
+                               struct err *err)
 {
     enum answer answer = ANSWER_OK;
     for (;;) {
@@ -94,6 +93,37 @@ static enum answer statement_read(struct store *s, struct pg_conn *c, struct row
     }
 }
 
+/* Read a statement's answers. *out may be NULL. */
+static enum answer statement_read(struct store *s, struct pg_conn *c,
+                                  const struct pg_sent *sent, struct rows **out,
+                                  struct err *err)
+{
+    enum answer before = ANSWER_OK;
+    for (int i = 0; i < sent->before; i++) {
+        struct err why = {0};
+        enum answer answer = answer_read(s, c, NULL, &why);
+        if (before == ANSWER_OK && answer != ANSWER_OK) {
+            *err = why;
+            before = answer;
+        }
+        if (answer == ANSWER_LOST) {
+            return answer;
+        }
+    }
+    pg_prepare_answered(sent, before == ANSWER_OK);
+    struct err skipped = {0};
+    enum answer own =
+        before == ANSWER_OK ? answer_read(s, c, out, err) : answer_read(s, c, NULL, &skipped);
+    if (own == ANSWER_LOST) {
+        return own;
+    }
+    enum answer answer = before == ANSWER_OK ? own : before;
+    if (answer == ANSWER_FAILED) {
+        pg_prepare_failed(s, c, sent, err);
+    }
+    return answer;
+}
+
 /* Read up to the answer of a sync. */
 static int sync_read(struct store *s, struct pg_conn *c, struct err *err)
 {
@@ -123,18 +153,19 @@ int store_query(struct store *s, const char *sql, const struct params *params,
         return -1;
     }
     struct rows *rows = NULL;
+    struct pg_sent sent = {0};
     bool pooled = c->pooled;
     int rc = pooled ? pg_conn_send_settings(c, &s->conn, err) : 0;
     if (rc == 0) {
-        rc = conn_send(c, sql, params, err);
+        rc = conn_send(c, sql, params, &sent, err);
     }
     if (rc == 0) {
         rc = conn_send_sync(c, err);
     }
     if (rc == 0) {
-        enum answer answer = pooled ? statement_read(s, c, NULL, err) : ANSWER_OK;
+        enum answer answer = pooled ? answer_read(s, c, NULL, err) : ANSWER_OK;
         if (answer == ANSWER_OK) {
-            answer = statement_read(s, c, out == NULL ? NULL : &rows, err);
+            answer = statement_read(s, c, &sent, out == NULL ? NULL : &rows, err);
         }
         struct err at_sync = {0};
         rc = answer == ANSWER_OK ? 0 : -1;
@@ -161,7 +192,7 @@ static int script_run(struct store *s, struct pg_conn *c, const char *sql, struc
         pg_conn_close(c);
         return -1;
     }
-    enum answer answer = statement_read(s, c, NULL, err);
+    enum answer answer = answer_read(s, c, NULL, err);
     if (answer != ANSWER_LOST && PQenterPipelineMode(c->pg) != 1) {
         pg_conn_close(c);
     }
@@ -183,10 +214,16 @@ int store_script(struct store *s, const char *sql, struct err *err)
 
 /* ---- transactions ---- */
 
+/* A queued statement. */
+struct pending {
+    struct rows **out; /* where its result goes, or NULL */
+    struct pg_sent sent;
+};
+
 struct store_tx {
     struct store *store;
     struct pg_conn *conn;
-    struct rows ***pending; /* where each queued statement's result goes, or NULL */
+    struct pending *pending;
     int pending_count, pending_cap;
     bool failed;
 };
@@ -196,7 +233,7 @@ static int tx_reserve(struct store_tx *tx, struct err *err)
 {
     if (tx->pending_count == tx->pending_cap) {
         int cap = tx->pending_cap == 0 ? 16 : tx->pending_cap * 2;
-        struct rows ***pending = realloc(tx->pending, (size_t)cap * sizeof *pending);
+        struct pending *pending = realloc(tx->pending, (size_t)cap * sizeof *pending);
         if (pending == NULL) {
             err_set(err, ERR_NOMEM, "out of memory for a transaction");
             return -1;
@@ -213,11 +250,12 @@ static int tx_queue(struct store_tx *tx, const char *sql, const struct params *p
     if (tx_reserve(tx, err) < 0) {
         return -1;
     }
-    if (conn_send(tx->conn, sql, params, err) < 0) {
+    struct pending pending = {.out = out};
+    if (conn_send(tx->conn, sql, params, &pending.sent, err) < 0) {
         tx->failed = true;
         return -1;
     }
-    tx->pending[tx->pending_count++] = out;
+    tx->pending[tx->pending_count++] = pending;
     return 0;
 }
 
@@ -230,7 +268,7 @@ static int tx_settings(struct store_tx *tx, struct err *err)
         tx->failed = true;
         return -1;
     }
-    tx->pending[tx->pending_count++] = NULL;
+    tx->pending[tx->pending_count++] = (struct pending){0};
     return 0;
 }
 
@@ -302,9 +340,9 @@ static int tx_flush(struct store_tx *tx, bool keep, struct err *err)
     for (int i = 0; i < count; i++) {
         struct err why = {0};
         struct rows *rows = NULL;
-        struct rows **out = keep ? tx->pending[i] : NULL;
-        enum answer answer =
-            statement_read(tx->store, tx->conn, out == NULL ? NULL : &rows, &why);
+        struct rows **out = keep ? tx->pending[i].out : NULL;
+        enum answer answer = statement_read(tx->store, tx->conn, &tx->pending[i].sent,
+                                            out == NULL ? NULL : &rows, &why);
         if (out != NULL) {
             *out = rows;
         }

@@ -43,13 +43,38 @@ void pg_hosts_release(struct pg_hosts *h);
 int pg_hosts_resolve(uv_loop_t *loop, const char *hosts, const char *ports,
                      int64_t deadline_mono_ms, struct pg_hosts *out, struct err *err) MUST_USE;
 
+/* ---- store_pg_prepare.c ---- */
+
+struct pg_conn;
+struct pg_prepared; /* the statements of one connection */
+struct pg_text;
+
+/* What was sent for one statement. */
+struct pg_sent {
+    struct pg_text *text; /* it went by name; NULL = it did not */
+    int before;           /* answers that come before the statement's own */
+};
+
+/** Send one statement, by name where that pays; fills sent. -1 when libpq failed: close. */
+int pg_statement_send(struct pg_conn *c, const char *sql, const struct pg_args *args,
+                      struct pg_sent *sent) MUST_USE;
+/** The answers before the statement's own have come; ok = none of them failed. */
+void pg_prepare_answered(const struct pg_sent *sent, bool ok);
+/** The statement failed: where its name may be why, the connection is closed when given back;
+ * if it surely is, all connections are and err is ERR_CONFLICT. */
+void pg_prepare_failed(struct store *s, struct pg_conn *c, const struct pg_sent *sent,
+                       struct err *err);
+void pg_prepared_free(struct pg_prepared *p);
+
 /* ---- store_pg_conn.c ---- */
 
 struct pg_conn {
-    PGconn *pg;           /* NULL = closed */
-    uv_poll_t *poll;      /* on its socket; frees itself when closed */
-    bool in_use;          /* by a task */
-    bool pooled;          /* behind a pooler that gives each transaction another session */
+    PGconn *pg;      /* NULL = closed */
+    uv_poll_t *poll; /* on its socket; frees itself when closed */
+    bool in_use;     /* by a task */
+    bool pooled;     /* behind a pooler that gives each transaction another session */
+    bool stale;      /* to be closed when it is given back, not to be taken again */
+    struct pg_prepared *prepared;
     struct pg_conn *next; /* among the idle ones */
 };
 

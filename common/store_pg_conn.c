@@ -1,11 +1,11 @@
 /* One connection: opened, watched and read by libuv, in pipeline mode all the time.
  *
- * No named prepared statements and no options= at connecting: PgBouncer in transaction mode
- * refuses both. The session is set up by one statement instead; but a pooler would give these
- * settings, the role among them, to whoever has that session next. It shows by the process that
- * answers: another one than the greeting named. Then each transaction begins with them, for
- * itself. A statement whose answer does not come in time costs the connection; PQcancel would
- * block and needs a second one. */
+ * No options= at connecting: PgBouncer in transaction mode refuses it. The session is set up by
+ * one statement instead; but a pooler would give these settings, the role among them, to
+ * whoever has that session next. It shows by the process that answers: another one than the
+ * greeting named. Then each transaction begins with them, for itself, and no statement is
+ * prepared under a name: the next transaction would not find it. A statement whose answer does
+ * not come in time costs the connection; PQcancel would block and needs a second one. */
 #include "common/store_pg.h"
 
 #include "common/clock.h"
@@ -312,6 +312,9 @@ void pg_conn_close(struct pg_conn *c)
     c->poll = NULL;
     PQfinish(c->pg);
     c->pg = NULL;
+    pg_prepared_free(c->prepared);
+    c->prepared = NULL;
+    c->stale = false;
 }
 
 bool pg_conn_alive(const struct pg_conn *c)

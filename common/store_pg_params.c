@@ -107,12 +107,17 @@ static void param_add(struct params *p, Oid type, int format, const void *bytes,
     }
 }
 
-void params_null(struct params *p)
+static void null_add(struct params *p, Oid type)
 {
-    struct param *item = param_begin(p, OID_INFERRED, FORMAT_TEXT);
+    struct param *item = param_begin(p, type, FORMAT_TEXT);
     if (item != NULL) {
         item->null = true;
     }
+}
+
+void params_null(struct params *p)
+{
+    null_add(p, OID_INFERRED);
 }
 
 void params_text(struct params *p, const char *text)
@@ -166,7 +171,7 @@ void params_float(struct params *p, double v)
 void params_bytea(struct params *p, const void *bytes, size_t len_bytes)
 {
     if (bytes == NULL) {
-        params_null(p);
+        null_add(p, OID_BYTEA); /* a statement's types do not depend on its values */
     } else {
         param_add(p, OID_BYTEA, FORMAT_BINARY, bytes, len_bytes);
     }
@@ -189,7 +194,7 @@ static void put_time(unsigned char out[8], int64_t at_ms)
 void params_time_ms(struct params *p, int64_t at_ms)
 {
     if (at_ms == 0) {
-        params_null(p);
+        null_add(p, OID_TIMESTAMPTZ);
         return;
     }
     unsigned char wire[8];

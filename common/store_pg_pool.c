@@ -115,7 +115,7 @@ static void pool_fail_all(struct store *s)
 
 void pool_give_back(struct store *s, struct pg_conn *c)
 {
-    if (c->pg != NULL && PQtransactionStatus(c->pg) != PQTRANS_IDLE) {
+    if (c->pg != NULL && (c->stale || PQtransactionStatus(c->pg) != PQTRANS_IDLE)) {
         pg_conn_close(c);
     }
     if (c->pg == NULL) {
@@ -140,7 +140,7 @@ static struct pg_conn *pool_take_idle(struct store *s)
         struct pg_conn *c = s->idle;
         s->idle = c->next;
         c->next = NULL;
-        if (pg_conn_alive(c)) {
+        if (!c->stale && pg_conn_alive(c)) {
             c->in_use = true;
             return c;
         }

@@ -121,10 +121,13 @@ is($rig->value("select count(*) from psync.attempt where status = 'failed' and e
 
 # ---- the contract of the store, through it ----
 # Of the same build as the programs.
-my $contract = ($ENV{TESTS_BUILT} // Psync::root() . '/build/release/tests') . '/contract/store';
-my ($code, $out) = Psync::run_argv({%ENV, CMOCKA_MESSAGE_OUTPUT => 'TAP',
-    PIVOTAL_SYNC_TEST_DATABASE_URL => $rig->{settings}{DATABASE_URL}}, undef, $contract);
-is($code, 0, 'the contract of the store holds behind it') or diag($out);
+my $contract = ($ENV{TESTS_BUILT} // Psync::root() . '/build/release/tests') . '/contract';
+for my $part ('store', 'store_prepared') {
+    my ($code, $out) = Psync::run_argv({%ENV, CMOCKA_MESSAGE_OUTPUT => 'TAP',
+        PIVOTAL_SYNC_TEST_DATABASE_URL => $rig->{settings}{DATABASE_URL},
+        PIVOTAL_SYNC_TEST_POOLED => 1}, undef, "$contract/$part");
+    is($code, 0, "the contract of the $part holds behind it") or diag($out);
+}
 
 # ---- verify-full ----
 my $full = "sslmode=verify-full&sslrootcert=$tls";
