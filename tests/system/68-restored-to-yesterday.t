@@ -24,7 +24,7 @@ sub tool {
 }
 
 # ---- the backup, while deliveries come and full syncs run ----
-$rig->sim(POST => 'faults', {provider => $_, hold_ms => 60, times => -1}) for qw(hubspot stripe);
+$rig->sim(POST => 'faults', {provider => $_, hold_ms => 2000, times => -1}) for qw(hubspot stripe);
 $chaos->change(12);
 $rig->cmd('run-now', $_) for qw(hubspot stripe);
 $chaos->change(12);
