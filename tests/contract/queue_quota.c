@@ -232,19 +232,26 @@ TEST(two_connections_of_one_account_share_its_quota)
     FSCK(2000 - 5 * calls);
 }
 
+/* Beside other work a machine earns quota between two calls; and clocks step back, by 5 ms
+ * where this was measured. */
+static void clock_stands_at(struct rig *rig, int64_t ms)
+{
+    (void)rig_redis(rig, "SET {ps0}:clock_offset_ms =%lld", 1000000000000 + (long long)ms);
+}
+
 TEST(another_family_of_the_account_is_not_held_up)
 {
+    clock_stands_at(rig, 0);
     CHECK(rig_configure(rig, 7, "hubspot", "a:live") == 0);
     CHECK(rig_put_many(rig, 7, "company", 0, 1000, LANE_WEBHOOK) == 0);
-    struct claim *c = NULL;
-    int calls = 0;
-    while ((c = rig_claim(rig, 1)) != NULL) { /* three at once, and what is earned meanwhile */
+    for (int i = 0; i < 3; i++) {
+        struct claim *c = rig_claim(rig, 100);
+        CHECK(c != NULL);
         queue_claim_free(rig->q, c);
-        calls++;
     }
-    CHECK(calls >= 3 && calls < 1000);
+    CHECK(rig_claim(rig, 100) == NULL);
     CHECK(rig_put(rig, 7, "list", "1", LANE_NIGHTLY) == 0);
-    c = rig_claim(rig, 100);
+    struct claim *c = rig_claim(rig, 100);
     CHECK(c != NULL);
     CHECK(strcmp(c->units[0].object, "list") == 0);
     queue_claim_free(rig->q, c);
@@ -254,17 +261,18 @@ TEST(another_family_of_the_account_is_not_held_up)
 TEST(reserve_grants_now_or_tells_when)
 {
     int64_t wait_ms = -1;
+    clock_stands_at(rig, 0);
     CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 3, &wait_ms, &rig->err) ==
           0);
     CHECK_INT(wait_ms, 0);
     CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 1, &wait_ms, &rig->err) ==
           0);
     CHECK(wait_ms > 0 && wait_ms <= 95);
-    rig_pass(rig, wait_ms);
+    clock_stands_at(rig, 95);
     CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 1, &wait_ms, &rig->err) ==
           0);
     CHECK_INT(wait_ms, 0);
-    rig_pass(rig, 10000);
+    clock_stands_at(rig, 10095);
     CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 20, &wait_ms, &rig->err) ==
           0);
     CHECK_INT(wait_ms, 0);
@@ -285,7 +293,7 @@ TEST(who_waits_in_line_for_a_call_is_not_overtaken)
     bool granted = false;
     CHECK(rig_configure(rig, 7, "hubspot", "a:live") == 0);
     CHECK(rig_put_many(rig, 7, "company", 1, 300, LANE_WEBHOOK) == 0);
-    (void)rig_redis(rig, "SET {ps0}:clock_offset_ms =1000000000000"); /* a clock that stands */
+    clock_stands_at(rig, 0);
     CHECK(queue_reserve(rig->q, 0, "hubspot", "a:live", "general", 3, &wait_ms, &rig->err) ==
           0);
     CHECK_INT(wait_ms, 0);
@@ -296,9 +304,9 @@ TEST(who_waits_in_line_for_a_call_is_not_overtaken)
     CHECK(ahead(rig, 2000, &granted, &wait_ms) == 0);
     CHECK(granted);
     CHECK_INT(wait_ms, 189);
-    (void)rig_redis(rig, "SET {ps0}:clock_offset_ms =1000000000189");
+    clock_stands_at(rig, 189);
     CHECK(rig_claim(rig, 100) == NULL);
-    (void)rig_redis(rig, "SET {ps0}:clock_offset_ms =1000000000284");
+    clock_stands_at(rig, 284);
     struct claim *c = rig_claim(rig, 100);
     CHECK(c != NULL);
     queue_claim_free(rig->q, c);
