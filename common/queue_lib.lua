@@ -395,9 +395,11 @@ local function bucket(p, acct, family, now)
     local tat = math.max(num(v[1]), now)
     -- Further ahead than can have been granted: the clock was set back since.
     if tat > now + (2 * F.b + 1000) * step then tat = now end
+    -- A thousandth of a call: tat is kept in rounded microseconds, and what is granted at once may
+    -- be asked for within one millisecond.
     local b = { key = key, step = step, tat = tat, factor = factor, burst = F.b, rate = rate,
                 closed = num(v[4]), now = now, hour = num(v[6]), calls = num(v[7]),
-                free = math.max(0, math.floor(F.b - (tat - now) / step + 0.000001)) }
+                free = math.max(0, math.floor(F.b - (tat - now) / step + 0.001)) }
     b.at = math.ceil(tat - (F.b - 1) * step)
     if b.closed > now then b.free, b.at = 0, b.closed end
     return b
