@@ -334,8 +334,8 @@ static void pool_body(struct fixture *f)
     }
     assert_int_equal(f->done, TASKS);
     assert_int_equal(number(f, "SELECT n FROM pool_test"), TASKS * ROUNDS);
-    /* Not by the sessions of PostgreSQL: those of a pooler keep the name of who had them. One may
-     * have done it all before the other had connected. */
+    /* Not by the sessions of PostgreSQL: those of a pooler keep the name of who had them. One
+     * may have done it all before the other had connected. */
     assert_in_range(f->open_max, 1, 2);
     query(f, "DROP TABLE pool_test");
 }

@@ -43,6 +43,7 @@ my $made_with = slurp('THIRD_PARTY.md');
 my $parts = `deploy/sbom $bin/pivotal-sync $bin/pivotal-sync-admin 2>/dev/null`;
 for my $component (eval { @{JSON::PP->new->decode($parts)->{components}} }) {
     next unless grep { $_->{name} eq 'direct' && $_->{value} eq 'yes' } @{$component->{properties}};
+    next if $component->{name} =~ /^lib(?:a|t|ub)san\d/;    # of `make check`, not of what is installed
     my $name = $component->{name} =~ s/(?:t64)?$//r =~ s/^libhiredis\K.*//r =~ s/^libcurl4\K.*//r;
     like $made_with, qr/\(\Q$name\E\)/, "THIRD_PARTY.md names $component->{name}";
 }

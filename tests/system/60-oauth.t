@@ -447,6 +447,8 @@ refused('stripe', 'walked', 'Stripe App') for 1 .. 2;
     $at = $admin;
 }
 # A Stripe token does not say what it may do: the calls tell, by object type.
+ok wait_until(60, sub { sql('select count(*) from psync.run where finished_at is null') == 0 }),
+    'no earlier run is left to join';
 control('PATCH', 'stripe/oauth', {permissions => [qw(customer_read subscription_read plan_read
     product_read coupon_read charge_read payment_intent_read event_read)]});
 (my $less) = went('stripe', 'walked');
