@@ -472,7 +472,7 @@ static void a_silent_peer_meets_the_first_byte_deadline(void **state)
     int64_t took_ms = timed_fetch(stage, "http", peer.port);
     assert_int_equal(stage->resp.fault, HTTP_TIMEOUT_READ);
     assert_int_equal(stage->resp.status, 0);
-    assert_true(took_ms >= 140 && took_ms < 3000);
+    assert_true(took_ms >= 140 && took_ms < 9000);
     peer_end(&peer);
     stage_free(stage);
 }
@@ -488,7 +488,7 @@ static void a_dripping_peer_meets_the_total_deadline(void **state)
     int64_t took_ms = timed_fetch(stage, "http", peer.port);
     assert_int_equal(stage->resp.fault, HTTP_TIMEOUT_READ);
     assert_int_equal(stage->resp.status, 200);
-    assert_true(took_ms >= 290 && took_ms < 3000);
+    assert_true(took_ms >= 290 && took_ms < 9000);
     peer_end(&peer);
     stage_free(stage);
 }
@@ -502,7 +502,7 @@ static void a_handshake_that_hangs_meets_the_connect_deadline(void **state)
     stage->req.connect_timeout_ms = 150;
     int64_t took_ms = timed_fetch(stage, "https", peer.port);
     assert_int_equal(stage->resp.fault, HTTP_TIMEOUT_CONNECT);
-    assert_true(took_ms >= 140 && took_ms < 3000);
+    assert_true(took_ms >= 140 && took_ms < 9000);
     peer_end(&peer);
     stage_free(stage);
 }
