@@ -65,8 +65,8 @@ sub absent {
 sub rss_kb {
     my ($pid) = @_;
     open my $f, '<', "/proc/$pid/status" or return 0;
-    while (<$f>) {
-        return $1 if /^VmHWM:\s+(\d+)/;
+    while (my $line = <$f>) {
+        return $1 if $line =~ /^VmHWM:\s+(\d+)/;
     }
     return 0;
 }

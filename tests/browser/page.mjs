@@ -291,7 +291,7 @@ await part('dialogs', async () => {
     say();
     await page.locator('.about', { hasText: '(string)' }).first().waitFor();
     is(await dryRun.boundingBox(), before, 'what the provider says late moves no button');
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await mouse(page).press('button', 'Dry run on all');
     await page.getByText(/would change/).first().waitFor();
     await judge(page, 'dry-run');
@@ -328,7 +328,7 @@ await part('states of an integration', async () => {
     await see(page, at);
     await page.locator('.banner').getByText('Throttled').waitFor();
     await judge(page, 'paused-and-throttled');
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await see(page, at);
     await mouse(page).press('button', 'More');
     await mouse(page).press('menuitem', 'Resume');
@@ -366,7 +366,7 @@ await part('states of the log', async () => {
     await see(page, `/admin/integrations/${STRIPE}/log?errors=1`);
     await saw(page, 'No errors in the last 30 days.');
     await judge(page, 'log-no-errors');
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await see(page, `${log}?errors=1&unresolved=1`);
     await settle(page);
     await mouse(page).press('button', 'More filters');
@@ -407,17 +407,17 @@ await part('states of other screens', async () => {
     await judge(page, 'log-loading', { loading: true });
     go();
     await page.locator('.row-link').first().waitFor();
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await page.route('**/api/v1/connections', (r) => r.fulfill({ contentType: 'application/json', body: '{"items":[],"next":null}' }));
     await see(page, '/admin/integrations');
     await saw(page, 'No integration yet.');
     await judge(page, 'integrations-none');
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await page.route('**/api/v1/queue', (r) => r.fulfill({ status: 503, contentType: 'application/problem+json', body: JSON.stringify({ code: 'unavailable', detail: 'Redis is away.' }) }));
     await see(page, '/admin/queue');
     await saw(page, 'nothing is lost.');
     await judge(page, 'queue-failed');
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await see(page, `/admin/integrations/${HUBSPOT}/activity`);
     await page.getByLabel('What').selectOption('connection.');
     await settle(page);
@@ -489,7 +489,7 @@ await part('what fails', async () => {
     await page.goto(`${BASE}/admin/integrations/${HUBSPOT}/log`);
     await saw(page, 'Syncing goes on.');
     await judge(page, 'log-failed');
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await page.goto(`${BASE}/admin/integrations`);
     await page.getByText('in sync').first().waitFor();
     await page.route('**/api/v1/events', (r) => r.abort());
@@ -497,7 +497,7 @@ await part('what fails', async () => {
     await page.locator('.offline').waitFor();
     await judge(page, 'offline');
     // The server is there, and cannot look itself.
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await page.context().setOffline(false);
     await page.locator('.offline').waitFor({ state: 'detached', timeout: 3 * LONG });
     await page.route('**/api/v1/events', (r) => r.fulfill({ contentType: 'text/event-stream', body: 'retry: 200\nevent: stale\ndata: {}\n\n' }));
@@ -506,7 +506,7 @@ await part('what fails', async () => {
     await page.context().setOffline(true);
     // A request that nobody answers, as behind a proxy that lost it: given up, and asked again.
     let held = 0;
-    await page.unrouteAll();
+    await page.unrouteAll({ behavior: 'wait' });
     await page.route('**/api/v1/events', () => { held += 1; }, { times: 1 });
     await page.context().setOffline(false);
     await page.locator('.offline').waitFor({ state: 'detached', timeout: 3 * LONG });
