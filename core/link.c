@@ -5,13 +5,15 @@
 
 /* Of $4 the records whose links end: the customers keep what other connections feed too. */
 static const char *const take_back_sql =
-    "WITH gone AS (DELETE FROM psync.field_provenance p WHERE p.connection_id = $1::bigint"
-    "   AND p.object_type = $2::text AND p.record_id = ANY ($3::text[])"
-    "   RETURNING p.customer_id, p.field),"
+    "WITH gone AS (SELECT customer_id, field FROM psync.field_origin"
+    "   WHERE connection_id = $1::bigint AND object_type = $2::text"
+    "   AND record_id = ANY ($3::text[])),"
+    " away AS (DELETE FROM psync.field_provenance WHERE connection_id = $1"
+    "   AND object_type = $2 AND record_id = ANY ($3)),"
     " lost AS (SELECT g.customer_id, array_agg(g.field) AS keys FROM gone g"
     "   JOIN psync.record_link l ON l.customer_id = g.customer_id AND l.how <> 'source'"
     "    AND l.connection_id = $1 AND l.object_type = $2 AND l.record_id = ANY ($3)"
-    "   WHERE NOT EXISTS (SELECT FROM psync.field_provenance o WHERE o.field = g.field"
+    "   WHERE NOT EXISTS (SELECT FROM psync.field_origin o WHERE o.field = g.field"
     "    AND o.customer_id = g.customer_id AND o.connection_id <> $1) GROUP BY 1)"
     " UPDATE psync.customer c SET fields = c.fields - lost.keys, updated_at = now()"
     " FROM lost WHERE c.customer_id = lost.customer_id";

@@ -336,3 +336,20 @@ int mapping_fields_text(const struct mapping *m, json_t *fields, struct buf *out
     }
     return buf_add_str(out, before == '{' ? "{}" : "}");
 }
+
+int mapping_sources_text(const struct mapping *m, const json_t *fields, struct buf *out)
+{
+    char before = '{';
+    for (int i = 0; i < m->count; i++) {
+        const struct mapping_field *f = &m->fields[i];
+        if (json_object_get(fields, f->field) == NULL) {
+            continue;
+        }
+        if (buf_add_char(out, before) != 0 || buf_printf(out, "\"%s\":", f->field) != 0 ||
+            json_add_text(out, (struct slice){f->source, strlen(f->source)}) != 0) {
+            return -1;
+        }
+        before = ',';
+    }
+    return buf_add_str(out, before == '{' ? "{}" : "}");
+}

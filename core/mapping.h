@@ -75,7 +75,10 @@ const struct mapping_field *mapping_find(const struct mapping *m, const char *fi
  * JSON number, digit by digit, and jsonb keeps it so. 0, or -1 when it does not fit.
  */
 int mapping_fields_text(const struct mapping *m, json_t *fields, struct buf *out) MUST_USE;
-/** The same for one value. */
+/** Which property each of the fields came from: {field: source property}. */
+int mapping_sources_text(const struct mapping *m, const json_t *fields, struct buf *out)
+    MUST_USE;
+/** One value, as in mapping_fields_text(). */
 int mapping_value_text(const struct mapping *m, const char *field, const json_t *value,
                        struct buf *out) MUST_USE;
 

@@ -93,6 +93,7 @@ static int write_customers(struct save *s, struct save_row *rows, int n, struct 
         rc = 0;
     }
     s->may_inherit = roots.may_inherit;
+    s->domains_new = s->domains_new || roots.domain_made;
     roots_release(&roots);
     if (rc == 0 && s->root) {
         rc = save_merge(s, rows, n, err) != 0 ? -1 : save_archive(s, rows, n, err);

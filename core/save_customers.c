@@ -53,6 +53,9 @@ static int create(struct roots *r, struct err *err)
         if (creates(&r->items[i])) {
             add_buf(p, &r->items[i].fields);
             add_text(made, r->items[i].id);
+            r->domain_made = r->domain_made ||
+                             (r->domains != NULL &&
+                              json_object_get(r->items[i].mapped.fields, "domain") != NULL);
             count++;
         } else if (!r->items[i].linked && r->items[i].customer_id != 0) {
             r->may_inherit = true; /* it was matched: not asked for */
@@ -125,35 +128,38 @@ static int send_update(struct roots *r, struct err *err)
 
 /* ---- where each field came from ---- */
 
-/* $1 connection, $2 type, $3 mapping version, $4 to $8 roots, $9 and $10 mapping lines. */
-#define PROVENANCE_SQL(before, after)                                                          \
-    "WITH written AS (INSERT INTO psync.field_provenance AS p (customer_id, field, "           \
-    "connection_id, object_type,"                                                              \
-    " record_id, source_property, mapping_version, source_updated_at) "                        \
-    "SELECT x.id, f.key, $1::bigint, $2::text, x.record_id, m.source, $3::int, x.updated_at "  \
-    "FROM unnest($4::bigint[], $5::text[], $6::text[], $7::timestamptz[], $8::bool[])"         \
-    "  AS x (id, record_id, fields, updated_at, made) "                                        \
-    "CROSS JOIN LATERAL jsonb_each(x.fields::jsonb) AS f "                                     \
-    "JOIN unnest($9::text[], $10::text[]) AS m (field, source) ON m.field = f.key " before     \
-    " " after " RETURNING field) SELECT count(*) FROM written WHERE field = 'domain'"
-
-/* Before the customers are updated: a field that holds another value, or came from elsewhere,
- * gets a new row; the others keep theirs, with their time. */
-static const char *const provenance_sql = PROVENANCE_SQL(
+/* A record that comes to a customer of which its connection knows nothing: its link says it for
+ * all fields, see link_sql. Of the others, before the customers are updated, a field that holds
+ * another value or came from elsewhere gets a row; the rest keep theirs, with their time. $1
+ * connection, $2 type, $3 mapping version, $4 to $8 roots, $9 and $10 mapping lines. */
+static const char *const provenance_sql =
+    "WITH written AS (INSERT INTO psync.field_provenance AS p (customer_id, field,"
+    " connection_id, object_type, record_id, source_property, mapping_version,"
+    " source_updated_at) "
+    "SELECT x.id, f.key, $1::bigint, $2::text, x.record_id, m.source, $3::int, x.updated_at "
+    "FROM (SELECT u.*, u.first AND NOT EXISTS (SELECT FROM psync.field_provenance"
+    "   WHERE customer_id = u.id AND connection_id = $1::bigint)"
+    "  AND NOT EXISTS (SELECT FROM psync.record_link"
+    "   WHERE customer_id = u.id AND connection_id = $1::bigint) AS whole"
+    "  FROM unnest($4::bigint[], $5::text[], $6::text[], $7::timestamptz[], $8::bool[])"
+    "   AS u (id, record_id, fields, updated_at, first) OFFSET 0) AS x "
+    "CROSS JOIN LATERAL jsonb_each(x.fields::jsonb) AS f "
+    "JOIN unnest($9::text[], $10::text[]) AS m (field, source) ON m.field = f.key "
     "LEFT JOIN LATERAL (SELECT fields FROM psync.customer WHERE customer_id = x.id"
-    "  AND NOT x.made LIMIT 1) c ON true "
+    "  LIMIT 1) c ON true "
+    "LEFT JOIN LATERAL (SELECT origin FROM psync.record_link WHERE connection_id = $1::bigint"
+    "  AND object_type = $2::text AND record_id = x.record_id LIMIT 1) l ON true "
     "LEFT JOIN LATERAL (SELECT * FROM psync.field_provenance WHERE customer_id = x.id"
-    "  AND field = f.key AND connection_id = $1::bigint AND NOT x.made LIMIT 1) o ON true "
-    "WHERE o.customer_id IS NULL OR o.source_property <> m.source"
-    " OR o.record_id <> x.record_id OR o.object_type <> $2::text"
-    " OR (c.fields -> f.key IS DISTINCT FROM f.value AND f.key <> 'created_at')",
+    "  AND field = f.key AND connection_id = $1::bigint LIMIT 1) o ON true "
+    "WHERE NOT x.whole"
+    " AND (coalesce(o.source_property, l.origin ->> f.key) IS DISTINCT FROM m.source"
+    "  OR o.record_id <> x.record_id OR o.object_type <> $2::text"
+    "  OR (c.fields -> f.key IS DISTINCT FROM f.value AND f.key <> 'created_at')) "
     "ON CONFLICT (customer_id, field, connection_id) DO UPDATE SET"
     " object_type = excluded.object_type, record_id = excluded.record_id,"
     " source_property = excluded.source_property, mapping_version = excluded.mapping_version,"
-    " source_updated_at = excluded.source_updated_at, written_at = excluded.written_at");
-
-/* Where all are new, as in a first sync, nothing is there to be looked at: half the cost. */
-static const char *const provenance_new_sql = PROVENANCE_SQL("", "");
+    " source_updated_at = excluded.source_updated_at, written_at = excluded.written_at"
+    " RETURNING field) SELECT count(*) FROM written WHERE field = 'domain'";
 
 static void add_lines(const struct roots *r, struct params *p)
 {
@@ -177,10 +183,7 @@ static int send_provenance(struct roots *r, struct err *err)
     static const enum param_array types[] = {ARRAY_INT8, ARRAY_TEXT, ARRAY_TEXT, ARRAY_TIME,
                                              ARRAY_BOOL};
     CLEANUP(params_freep) struct params *p = params_new();
-    bool all_new = true;
-    for (int i = 0; i < r->count; i++) {
-        all_new = all_new && (r->items[i].create || !writes(&r->items[i]));
-    }
+    int count = 0;
     params_int(p, r->conn->connection_id);
     params_text(p, r->object->name);
     params_int(p, r->conn->mapping_version);
@@ -188,7 +191,7 @@ static int send_provenance(struct roots *r, struct err *err)
         params_array_begin(p, types[column]);
         for (int i = 0; i < r->count; i++) {
             const struct root *root = &r->items[i];
-            if (!writes(root)) {
+            if (!writes(root) || root->create) {
                 continue;
             }
             if (column == 1) {
@@ -198,13 +201,14 @@ static int send_provenance(struct roots *r, struct err *err)
             } else {
                 params_array_int(p, column == 0   ? root->customer_id
                                     : column == 3 ? root->source_updated_at_ms
-                                                  : root->create);
+                                                  : !root->linked);
+                count++;
             }
         }
         params_array_end(p);
     }
     add_lines(r, p);
-    return store_send(r->tx, all_new ? provenance_new_sql : provenance_sql, p, r->domains, err);
+    return count == 0 ? 0 : store_send(r->tx, provenance_sql, p, r->domains, err);
 }
 
 /* ---- links ---- */
@@ -217,13 +221,16 @@ static const char *const unlink_sql =
     " AND r.object_type = l.object_type AND r.record_id = l.record_id"
     " AND r.deleted_at IS NOT NULL AND l.how <> 'source'";
 
+/* Says where all fields came from, unless provenance_sql has just said it. */
 static const char *const link_sql =
     "INSERT INTO psync.record_link AS l (connection_id, object_type, record_id, customer_id,"
-    " how, mapping_version, applied, notes) "
+    " how, mapping_version, applied, notes, origin, origin_version, origin_updated_at) "
     "SELECT $1::bigint, $2::text, x.record_id, x.id, x.how, $3::int, x.applied::jsonb,"
-    " x.notes::jsonb "
-    "FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[])"
-    " AS x (record_id, id, how, applied, notes) "
+    " x.notes::jsonb, CASE WHEN x.origin IS NOT NULL AND NOT EXISTS ("
+    "  SELECT FROM psync.field_provenance WHERE customer_id = x.id"
+    "  AND connection_id = $1::bigint) THEN x.origin::jsonb END, $3::int, x.updated_at "
+    "FROM unnest($4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[],"
+    " $10::timestamptz[]) AS x (record_id, id, how, applied, notes, origin, updated_at) "
     "ON CONFLICT (connection_id, object_type, record_id) DO UPDATE SET"
     " mapping_version = excluded.mapping_version, applied = excluded.applied,"
     " notes = excluded.notes "
@@ -250,23 +257,41 @@ static int send_unlink(struct roots *r, struct err *err)
 
 static int send_links(struct roots *r, struct err *err)
 {
+    static const enum param_array types[] = {ARRAY_TEXT, ARRAY_INT8, ARRAY_TEXT, ARRAY_TEXT,
+                                             ARRAY_TEXT, ARRAY_TEXT, ARRAY_TIME};
     CLEANUP(params_freep) struct params *p = params_new();
     params_int(p, r->conn->connection_id);
     params_text(p, r->object->name);
     params_int(p, r->conn->mapping_version);
-    for (int column = 0; column < 5; column++) {
-        params_array_begin(p, column == 1 ? ARRAY_INT8 : ARRAY_TEXT);
+    for (size_t column = 0; column < COUNT_OF(types); column++) {
+        params_array_begin(p, types[column]);
         for (int i = 0; i < r->count; i++) {
             const struct root *root = &r->items[i];
             if (!writes(root)) {
                 continue;
             }
-            if (column == 1) {
+            switch (column) {
+            case 0:
+                add_text(p, root->id);
+                break;
+            case 1:
                 params_array_int(p, root->customer_id);
-            } else if (column == 3) {
+                break;
+            case 2:
+                add_text(p, root->how);
+                break;
+            case 3:
                 add_buf(p, &root->applied);
-            } else {
-                add_text(p, column == 0 ? root->id : column == 2 ? root->how : root->notes);
+                break;
+            case 4:
+                add_text(p, root->notes);
+                break;
+            case 5:
+                add_text(p, root->linked ? NULL : buf_text(&root->origin));
+                break;
+            default:
+                params_array_int(p, root->source_updated_at_ms);
+                break;
             }
         }
         params_array_end(p);

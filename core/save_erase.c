@@ -18,14 +18,15 @@ static const char *const erase_sql[] = {
     "UPDATE psync.attempt SET error_message = '' WHERE connection_id = $1::bigint"
     " AND object_type = $2::text AND record_id = ANY ($3::text[]) AND error_message <> ''",
     "UPDATE psync.customer c SET fields = c.fields - p.keys, updated_at = now()"
-    " FROM (SELECT customer_id, array_agg(field) AS keys FROM psync.field_provenance"
+    " FROM (SELECT customer_id, array_agg(field) AS keys FROM psync.field_origin"
     "  WHERE connection_id = $1::bigint AND object_type = $2::text"
     "  AND record_id = ANY ($3::text[]) GROUP BY customer_id) p"
     " WHERE c.customer_id = p.customer_id",
     "DELETE FROM psync.field_provenance WHERE connection_id = $1::bigint"
     " AND object_type = $2::text AND record_id = ANY ($3::text[])",
-    "UPDATE psync.record_link SET applied = '{}', notes = NULL WHERE connection_id = $1::bigint"
-    " AND object_type = $2::text AND record_id = ANY ($3::text[])",
+    "UPDATE psync.record_link SET applied = '{}', notes = NULL, origin = NULL"
+    " WHERE connection_id = $1::bigint AND object_type = $2::text AND record_id = ANY "
+    "($3::text[])",
 };
 
 /* $4 to $6: who, of which kind, and why. */

@@ -155,13 +155,13 @@ static void fill_in(const struct roots *r, struct root *root)
     }
 }
 
-static int write_texts(const struct roots *r, struct root *root, struct err *err)
+static int write_texts(const struct mapping *m, struct root *root, struct err *err)
 {
     json_auto_t *applied = json_copy(root->mapped.fields);
     (void)json_object_del(applied, "created_at"); /* written once, then left alone */
-    if (applied == NULL ||
-        mapping_fields_text(r->conn->mapping, root->mapped.fields, &root->fields) != 0 ||
-        mapping_fields_text(r->conn->mapping, applied, &root->applied) != 0) {
+    if (applied == NULL || mapping_fields_text(m, root->mapped.fields, &root->fields) != 0 ||
+        mapping_fields_text(m, applied, &root->applied) != 0 ||
+        (!root->linked && mapping_sources_text(m, root->mapped.fields, &root->origin) != 0)) {
         err_set(err, ERR_NOMEM, "no room for the fields of a customer");
         return -1;
     }
@@ -171,11 +171,11 @@ static int write_texts(const struct roots *r, struct root *root, struct err *err
 static int map_root(const struct roots *r, struct root *root, const struct mapping *m,
                     const struct mapping *own, const struct mapping_context *c, struct err *err)
 {
-    bool is_own = !self(r) && strcmp(root->how, "source") == 0;
-    if (is_own) {
+    if (!self(r) && strcmp(root->how, "source") == 0) {
         fill_in(r, root);
+        m = own;
     }
-    if (mapping_apply(is_own ? own : m, root->properties, c, &root->mapped, err) != 0) {
+    if (mapping_apply(m, root->properties, c, &root->mapped, err) != 0) {
         return -1;
     }
     if (root->create && self(r) && mapping_find(m, "name") != NULL &&
@@ -186,7 +186,7 @@ static int map_root(const struct roots *r, struct root *root, const struct mappi
         (void)snprintf(root->message, sizeof root->message, "the name is blank");
         return 0;
     }
-    return write_texts(r, root, err);
+    return write_texts(m, root, err);
 }
 
 /* A root outside the scope makes no customer. One that fits a customer made elsewhere is linked

@@ -56,6 +56,7 @@ struct root {
     struct mapping_result mapped;
     struct buf fields;       /* JSON text: all that is mapped; empty = nothing to write */
     struct buf applied;      /* the same without what is written only once */
+    struct buf origin;       /* JSON text: where from; empty when it is linked already */
     enum error_type problem; /* of the whole root: no derivation, no match */
     char message[256];
     bool create;
@@ -70,6 +71,7 @@ struct roots {
     int count, cap;
     int64_t now_ms;
     struct rows **domains; /* gets how many domains were written; NULL = not wanted */
+    bool domain_made;      /* a new customer has one */
     bool locked;           /* psync.lock_roots() was called for all of them */
     bool of_run;           /* the batch is a chunk's */
     bool may_inherit;      /* a record was merged into one of those that got a customer */

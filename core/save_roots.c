@@ -22,6 +22,7 @@ void roots_release(struct roots *r)
         mapping_result_release(&root->mapped);
         buf_release(&root->fields);
         buf_release(&root->applied);
+        buf_release(&root->origin);
     }
     free(r->items);
     *r = (struct roots){0};
@@ -50,6 +51,7 @@ static struct root *add_root(struct roots *r, const char *id, struct err *err)
     }
     buf_init(&root->fields, FIELDS_MAX_BYTES);
     buf_init(&root->applied, FIELDS_MAX_BYTES);
+    buf_init(&root->origin, FIELDS_MAX_BYTES);
     r->count++;
     return root;
 }

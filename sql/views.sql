@@ -166,11 +166,23 @@ SELECT workspace_id, customer_id,
        psync.as_time(fields ->> 'created_at') AS created_at, updated_at
 FROM psync.customer;
 
+-- As the customer was linked, unless the field was written anew since.
+CREATE OR REPLACE VIEW psync.field_origin AS
+SELECT p.customer_id, p.field, p.connection_id, p.object_type, p.record_id, p.source_property,
+       p.mapping_version, p.source_updated_at, p.written_at
+FROM psync.field_provenance p
+UNION ALL
+SELECT l.customer_id, f.key, l.connection_id, l.object_type, l.record_id, f.value,
+       l.origin_version, l.origin_updated_at, l.linked_at
+FROM psync.record_link l CROSS JOIN LATERAL jsonb_each_text(l.origin) f
+WHERE NOT EXISTS (SELECT FROM psync.field_provenance p WHERE p.customer_id = l.customer_id
+                  AND p.field = f.key AND p.connection_id = l.connection_id);
+
 CREATE OR REPLACE VIEW psync_bi.field_provenance AS
 SELECT c.workspace_id, p.customer_id, p.field, p.connection_id, c.provider, p.object_type,
        p.record_id, p.record_id AS source_record_id, p.source_property, p.mapping_version,
        p.source_updated_at, p.written_at
-FROM psync.field_provenance p
+FROM psync.field_origin p
 JOIN psync.connection c ON c.connection_id = p.connection_id;
 
 -- ---------------------------------------------------------------- webhooks, audit, gauges

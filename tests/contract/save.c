@@ -20,7 +20,9 @@ static void first_body(struct fixture *f)
     is(f, "3 succeeded",
        "SELECT count(*) || ' ' || min(status) FROM psync.attempt WHERE connection_id = %lld",
        (long long)f->hubspot->connection_id);
-    is(f, "24", "SELECT count(*) FROM psync.field_provenance WHERE connection_id = %lld",
+    is(f, "24", "SELECT count(*) FROM psync_bi.field_provenance WHERE connection_id = %lld",
+       (long long)f->hubspot->connection_id);
+    is(f, "0", "SELECT count(*) FROM psync.field_provenance WHERE connection_id = %lld",
        (long long)f->hubspot->connection_id);
     is(f, "fresh",
        "SELECT channel_state FROM psync.connection WHERE connection_id = %lld"
@@ -59,18 +61,17 @@ static void changed_body(struct fixture *f)
 {
     add_workspace(f, true);
     three_companies(f);
-    run(f,
-        "UPDATE psync.field_provenance SET written_at = '2020-01-01' WHERE connection_id ="
-        " %lld",
+    run(f, "UPDATE psync.record_link SET linked_at = '2020-01-01' WHERE connection_id = %lld",
         (long long)f->hubspot->connection_id);
     company(f, "1", "Alpha", "alpha.example", "1500");
     company(f, "2", "Beta", "beta.example", "2000");
     save(f, f->hubspot, "company");
     counts(f, 0, 1, 1, 0, 0);
     field_is(f, f->hubspot, "1", "arr", "1500");
-    is(f, "arr",
-       "SELECT string_agg(field, ',') FROM psync.field_provenance WHERE connection_id = %lld"
-       " AND written_at > '2021-01-01'",
+    is(f, "1 arr",
+       "SELECT count(*) FILTER (WHERE field = 'arr' AND record_id = '1')"
+       " || ' ' || string_agg(field, ',') FILTER (WHERE written_at > '2021-01-01')"
+       " FROM psync_bi.field_provenance WHERE connection_id = %lld",
        (long long)f->hubspot->connection_id);
 }
 

@@ -182,7 +182,7 @@ static void erase_body(struct fixture *f)
        "SELECT fields::text || ' ' || archived_why FROM psync.customer WHERE workspace_id = "
        "%lld",
        (long long)f->hubspot->workspace_id);
-    is(f, "0", "SELECT count(*) FROM psync.field_provenance WHERE connection_id = %lld",
+    is(f, "0", "SELECT count(*) FROM psync_bi.field_provenance WHERE connection_id = %lld",
        (long long)f->hubspot->connection_id);
     is(f, "0",
        "SELECT count(*) FROM psync.attempt a JOIN psync.attempt_body b USING (attempt_id)"

@@ -19,7 +19,7 @@ static void stripe_body(struct fixture *f)
     is(f, "domain", "SELECT how FROM psync.record_link WHERE connection_id = %lld",
        (long long)f->stripe->connection_id);
     is(f, "cus_1 mrr",
-       "SELECT record_id || ' ' || source_property FROM psync.field_provenance WHERE"
+       "SELECT record_id || ' ' || source_property FROM psync_bi.field_provenance WHERE"
        " connection_id = %lld AND field = 'mrr'",
        (long long)f->stripe->connection_id);
     run(f,

@@ -151,7 +151,7 @@ my $company_b = $rig->value("select record_id from psync.record_link
 is(($rig->cmd('erase', 'hubspot', 'company', $company_b))[0], 0, 'a company is erased');
 my $left = fields($b->{customer_id});
 ok !exists $left->{name} && !exists $left->{domain}, "with its customer's fields";
-is $rig->value("select count(*) from psync.field_provenance where record_id = '$company_b'"), 0,
+is $rig->value("select count(*) from psync_bi.field_provenance where record_id = '$company_b'"), 0,
     'and where they came from';
 is(($rig->cmd('erase', 'hubspot', 'company', '1'))[0], 3, 'what is not here cannot be erased');
 
