@@ -169,14 +169,17 @@ enum {
 };
 
 /* $1 connection, $2 root type, $3 root ids, $4 and $5 type and ids of other changed records.
- * Oldest first: among several that fit one customer the first link wins. */
+ * The ids are a row of their own: a function whose argument is a query is planned by each
+ * statement anew, one that is given a column becomes a part of it. Oldest first: among several
+ * that fit one customer the first link wins. */
 static const char *const bundle_sql =
     "SELECT b.record_id, b.bundle, (extract(epoch FROM r.updated_at) * 1000)::bigint,"
     " r.deleted_at IS NOT NULL, l.customer_id, coalesce(l.how, ''),"
     " coalesce(c.fields || l.applied = c.fields, false), coalesce(s.state, ''),"
     " coalesce(s.reason_code, '') "
-    "FROM psync.%s_bundle($1::bigint, ARRAY(SELECT unnest($3::text[]) UNION"
-    "  SELECT record_id FROM psync.%s_roots($1::bigint, $4::text, $5::text[]))) b "
+    "FROM (SELECT ARRAY(SELECT unnest($3::text[]) UNION SELECT record_id"
+    "  FROM psync.%s_roots($1::bigint, $4::text, $5::text[])) AS ids) AS wanted "
+    "CROSS JOIN LATERAL psync.%s_bundle($1::bigint, wanted.ids) AS b "
     "CROSS JOIN LATERAL (SELECT * FROM psync.record WHERE connection_id = $1::bigint"
     "  AND object_type = $2::text AND record_id = b.record_id LIMIT 1) r "
     "LEFT JOIN LATERAL (SELECT * FROM psync.record_seen WHERE connection_id = $1::bigint"

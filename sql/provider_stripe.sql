@@ -8,17 +8,22 @@ CREATE OR REPLACE FUNCTION psync.stripe_roots(connection_id bigint, object_type 
 RETURNS TABLE (record_id text) LANGUAGE sql STABLE AS $$
   SELECT DISTINCT id FROM unnest($3) id WHERE $2 = 'customer'
   UNION
-  SELECT r.parent_id FROM psync.record r
-  WHERE $2 IN ('subscription', 'invoice') AND r.connection_id = $1 AND r.object_type = $2
-    AND r.record_id = ANY ($3) AND r.parent_id IS NOT NULL
+  -- LIMIT makes each a look-up by key: without statistics the planner walked all subscriptions.
+  SELECT r.parent_id FROM unnest($3) AS x (id) CROSS JOIN LATERAL (
+    SELECT v.parent_id FROM psync.record v
+    WHERE v.connection_id = $1 AND v.object_type = $2 AND v.record_id = x.id LIMIT 1
+  ) r
+  WHERE $2 IN ('subscription', 'invoice') AND r.parent_id IS NOT NULL
   UNION
-  -- Through the index on what subscriptions (and customers' own discounts) point to.
+  -- By the index on what subscriptions (and customers' own discounts) point to and, for the same
+  -- reason, by that one alone (OFFSET).
   SELECT CASE r.object_type WHEN 'customer' THEN r.record_id ELSE r.parent_id END
-  FROM psync.record r
-  WHERE $2 IN ('price', 'product', 'coupon') AND r.connection_id = $1
-    AND r.object_type IN ('subscription', 'customer')
-    AND psync.stripe_refs(r.raw) && $3
-    AND (r.object_type = 'customer' OR r.parent_id IS NOT NULL)
+  FROM (SELECT v.connection_id, v.object_type, v.record_id, v.parent_id FROM psync.record v
+        WHERE $2 IN ('price', 'product', 'coupon') AND psync.stripe_ids(v.raw) ?| $3
+          AND (v.object_type = 'subscription' OR (v.object_type = 'customer'
+               AND jsonb_path_exists(v.raw, '$.**{0 to 8}.coupon'))) -- as the index has it
+        OFFSET 0) r
+  WHERE r.connection_id = $1 AND (r.object_type = 'customer' OR r.parent_id IS NOT NULL)
 $$;
 
 -- Of these customers those that a full run works out anew though nothing of them changed: time
@@ -41,47 +46,62 @@ RETURNS SETOF text LANGUAGE sql STABLE AS $$
   WHERE k.found OR l.currency IS DISTINCT FROM $3
 $$;
 
--- All that the derived fields of each of these customers depend on, in one object. A customer
--- that is not mirrored (yet) has no row.
-CREATE OR REPLACE FUNCTION psync.stripe_bundle(connection_id bigint, record_ids text[])
-RETURNS TABLE (record_id text, bundle jsonb) LANGUAGE sql STABLE AS $$
-  -- A customer points to nothing but coupons, and most to none: looking costs a tenth of asking
-  -- stripe_refs(). One look-up by key for each part of each customer, whatever the planner believes: joins over
-  -- a connection that was never analysed took 40 ms for 100 customers of 1,000, and grew.
-  SELECT x.id, jsonb_build_object(
+-- Of a subscription what provider/stripe_derive.c and stripe_mrr.c look at: half of its bytes.
+CREATE OR REPLACE FUNCTION psync.stripe_amounts(raw jsonb) RETURNS json
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+  SELECT json_build_object('id', raw -> 'id', 'status', raw -> 'status',
+    'currency', raw -> 'currency', 'discount', raw -> 'discount', 'discounts', raw -> 'discounts',
+    'items', json_build_object('data', raw #> '{items,data}'))
+$$;
+
+-- All that the derived fields of each of these customers depend on, in one object: json, which is
+-- put together as text, where jsonb would be made anew at each level. A customer that is not
+-- mirrored (yet) has no row.
+DROP FUNCTION IF EXISTS psync.stripe_bundle(bigint, text[]); -- it returned jsonb
+CREATE FUNCTION psync.stripe_bundle(connection_id bigint, record_ids text[])
+RETURNS TABLE (record_id text, bundle json) LANGUAGE sql STABLE AS $$
+  -- A customer points to nothing but coupons, and most to none: looking costs a part of asking
+  -- stripe_ids(). One look-up by key for each part of each customer, whatever the planner believes:
+  -- joins over a connection that was never analysed took 40 ms for 100 customers of 1,000, and
+  -- grew. A subscription is taken out of TOAST once: without a member it is a value of its own.
+  SELECT x.id, json_build_object(
     'customer', c.raw,
     'deleted', c.deleted_at IS NOT NULL OR coalesce(c.raw ->> 'deleted' = 'true', false),
     'subscriptions', coalesce(s.list, '[]'), 'prices', coalesce(p.prices, '{}'),
     'coupons', coalesce(p.coupons, '{}'), 'invoices', coalesce(i.list, '[]'))
   FROM unnest($2) AS x (id)
   CROSS JOIN LATERAL (
-    SELECT r.raw, r.deleted_at FROM psync.record r
+    SELECT r.raw, r.deleted_at, CASE WHEN jsonb_path_exists(r.raw, '$.**{0 to 8}.coupon')
+           THEN psync.stripe_ids(r.raw) END AS ids
+    FROM psync.record r
     WHERE r.connection_id = $1 AND r.object_type = 'customer' AND r.record_id = x.id LIMIT 1
   ) c
   LEFT JOIN LATERAL (
-    SELECT jsonb_agg(r.raw ORDER BY r.record_id) AS list FROM psync.record r
-    WHERE r.connection_id = $1 AND r.object_type = 'subscription' AND r.parent_id = x.id
-      AND r.deleted_at IS NULL AND r.in_scope
+    SELECT json_agg(psync.stripe_amounts(v.raw) ORDER BY v.record_id) AS list,
+           jsonb_agg(psync.stripe_ids(v.raw)) AS ids
+    FROM (SELECT r.record_id, r.raw - 'metadata' AS raw FROM psync.record r
+          WHERE r.connection_id = $1 AND r.object_type = 'subscription' AND r.parent_id = x.id
+            AND r.deleted_at IS NULL AND r.in_scope OFFSET 0) v
   ) s ON true
   LEFT JOIN LATERAL (
-    SELECT jsonb_object_agg(r.record_id, r.raw) FILTER (WHERE r.object_type = 'price') AS prices,
-           jsonb_object_agg(r.record_id, r.raw) FILTER (WHERE r.object_type = 'coupon') AS coupons
-    FROM (SELECT DISTINCT ref.id
-          FROM (SELECT c.raw WHERE jsonb_path_exists(c.raw, '$.**{0 to 8}.coupon')
-                UNION ALL SELECT jsonb_array_elements(s.list)) AS q (raw),
-               unnest(psync.stripe_refs(q.raw)) AS ref (id)) d
+    SELECT json_object_agg(r.record_id, r.raw) FILTER (WHERE r.object_type = 'price') AS prices,
+           json_object_agg(r.record_id, r.raw) FILTER (WHERE r.object_type = 'coupon') AS coupons
+    FROM (SELECT DISTINCT id #>> '{}' AS id FROM jsonb_path_query(jsonb_build_array(c.ids, s.ids),
+            '$.** ? (@.type() == "string")') AS ref (id)) d
     CROSS JOIN unnest(ARRAY['price', 'coupon']) AS t (object_type)
     CROSS JOIN LATERAL (
-      SELECT r.object_type, r.record_id, r.raw FROM psync.record r
-      WHERE r.connection_id = $1 AND r.object_type = t.object_type AND r.record_id = d.id LIMIT 1
+      SELECT v.object_type, v.record_id, v.raw FROM psync.record v WHERE v.connection_id = $1
+        AND v.object_type = t.object_type AND v.record_id = d.id LIMIT 1
     ) r
   ) p ON true
   LEFT JOIN LATERAL (
-    SELECT jsonb_agg(r.raw ORDER BY r.record_id) AS list FROM psync.record r
+    SELECT json_agg(r.raw ORDER BY r.record_id) AS list FROM psync.record r
     WHERE r.connection_id = $1 AND r.object_type = 'invoice' AND r.parent_id = x.id
       AND r.raw ->> 'status' IN ('open', 'uncollectible') AND r.deleted_at IS NULL
   ) i ON true
 $$;
+
+DROP FUNCTION IF EXISTS psync.stripe_refs(jsonb); -- stripe_ids() took its place
 
 CREATE OR REPLACE VIEW psync_bi.stripe_customer AS
 SELECT c.workspace_id, r.connection_id, r.record_id,

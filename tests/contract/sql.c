@@ -454,7 +454,7 @@ static void stripe_body(struct fixture *f)
     is(f, ROOTS("charge", "ch_1"), "NULL");
 #undef ROOTS
 #define BUNDLE(path)                                                                           \
-    "SELECT bundle #>> '" path "' FROM psync.stripe_bundle(1, ARRAY['cus_1', 'cus_9'])"
+    "SELECT bundle::jsonb #>> '" path "' FROM psync.stripe_bundle(1, ARRAY['cus_1', 'cus_9'])"
     is(f, BUNDLE("{customer,email}"), "A@X");
     is(f, BUNDLE("{deleted}"), "false");
     is(f, BUNDLE("{subscriptions,0,items,data,0,price,id}"), "price_1");
