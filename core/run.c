@@ -372,17 +372,20 @@ static int run_finish(struct store_tx *tx, const struct run_row *run, struct err
             "WITH k AS (SELECT object_type, sum(seen) AS seen, sum(created) AS created,"
             "    sum(updated) AS updated, sum(unchanged) AS unchanged,"
             "    sum(skipped) AS skipped, sum(failed) AS failed, sum(api_calls) AS calls,"
+            "    sum(throttled_ms) AS throttled_ms,"
             "    count(*) FILTER (WHERE status = 'failed') AS broken,"
             "    count(*) FILTER (WHERE status = 'done') AS done,"
             "    coalesce(sum(updated) FILTER (WHERE kind = 'sweep'), 0) AS archived"
             "   FROM psync.run_chunk WHERE run_id = $1 GROUP BY object_type),"
             " t AS (SELECT sum(failed) AS failed, sum(broken) AS broken, sum(done) AS done,"
-            "    sum(calls) AS calls, sum(archived) AS archived, jsonb_object_agg(object_type,"
+            "    sum(calls) AS calls, sum(throttled_ms) AS throttled_ms,"
+            "    sum(archived) AS archived, jsonb_object_agg(object_type,"
             "      jsonb_build_object('seen', seen, 'created', created, 'updated', updated,"
             "        'unchanged', unchanged, 'skipped', skipped, 'failed', failed,"
             "        'broken_chunks', broken)) AS objects FROM k)"
             " UPDATE psync.run r SET finished_at = now(), progress_at = now(),"
-            "   objects = t.objects, api_calls = t.calls, archived = t.archived,"
+            "   objects = t.objects, api_calls = t.calls, throttled_ms = t.throttled_ms,"
+            "   archived = t.archived,"
             "   error_code = CASE WHEN r.error_code <> '' THEN r.error_code ELSE coalesce("
             "     (SELECT k.error_code FROM psync.run_chunk k WHERE k.run_id = $1"
             "       AND k.status = 'failed' ORDER BY k.chunk_no LIMIT 1), '') END,"
@@ -451,6 +454,23 @@ int run_advance(struct app *app, int64_t run_id, struct err *err)
         return -1;
     }
     return run_put_chunks(app, &run, puts, err);
+}
+
+int run_go_on(struct app *app, int64_t run_id, struct err *err)
+{
+    CLEANUP(params_freep) struct params *p = params_new();
+    CLEANUP(rows_freep) struct rows *r = NULL;
+    params_int(p, run_id);
+    params_int(p, RUN_WINDOW / 2);
+    if (store_query(app->store,
+                    "SELECT count(*) = 0 OR (count(*) < $2::int AND EXISTS ("
+                    "  SELECT FROM psync.run_chunk WHERE run_id = $1::bigint"
+                    "  AND status = 'waiting')) FROM (SELECT FROM psync.run_chunk"
+                    "  WHERE run_id = $1::bigint AND status = 'queued' LIMIT $2::int) queued",
+                    p, &r, err) != 0) {
+        return -1;
+    }
+    return rows_bool(r, 0, 0) ? run_advance(app, run_id, err) : 0;
 }
 
 int run_cancel(struct app *app, int64_t run_id, const struct actor *who, struct err *err)

@@ -68,6 +68,9 @@ bool run_ended(const struct run_info *r);
 /** Keep the queue's window full, and when nothing is left open: sweep, then finish. Any program
  * may call it at any time; also puts again what the queue may have lost. */
 int run_advance(struct app *app, int64_t run_id, struct err *err) MUST_USE;
+/** The same after a chunk or a page of one. Locks nothing where there is nothing to do: half of
+ * the window is filled still, or no chunk waits and one is on its way, whose end comes here. */
+int run_go_on(struct app *app, int64_t run_id, struct err *err) MUST_USE;
 
 /** Cancel: no further chunk starts; the page in hand is kept. ERR_CONFLICT when it has ended.
  */

@@ -300,8 +300,11 @@ int run_save_related(struct app *app, const struct run_chunk *chunk,
         params_array_text(p, refs->records[i].other_id, strlen(refs->records[i].other_id));
     }
     params_array_end(p);
-    if (chunk_lock_run(tx, chunk->run_id, err) != 0 ||
-        chunk_checkpoint(tx, chunk, NULL, true, api_calls, &checkpoint, err) != 0 ||
+    if ((refs->count > 0 && chunk_lock_run(tx, chunk->run_id, err) != 0) ||
+        chunk_checkpoint(tx, chunk, NULL, true, api_calls, &checkpoint, err) != 0) {
+        return -1;
+    }
+    if (refs->count > 0 &&
         store_send(
             tx,
             "WITH base AS (SELECT max(chunk_no) AS no FROM psync.run_chunk WHERE run_id = $1),"
@@ -316,8 +319,10 @@ int run_save_related(struct app *app, const struct run_chunk *chunk,
             " INSERT INTO psync.run_chunk (run_id, chunk_no, object_type, kind, ids, parents)"
             " SELECT $1, base.no + 1 + g, $2, 'ids', array_agg(id ORDER BY id),"
             "   array_agg(parent ORDER BY id) FROM grouped, base GROUP BY g, base.no",
-            p, &partial, err) != 0 ||
-        store_sync(tx, err) != 0) {
+            p, &partial, err) != 0) {
+        return -1;
+    }
+    if (store_sync(tx, err) != 0) {
         return -1;
     }
     return chunk_commit(&tx, checkpoint, err);

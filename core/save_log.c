@@ -177,15 +177,22 @@ void save_log_tell(const struct save *s)
 static const char *const chunk_sql =
     "UPDATE psync.run_chunk SET cursor = $4::text,"
     " status = CASE WHEN $5::bool THEN 'done' ELSE status END, attempts = 0,"
-    " pages = pages + 1, api_calls = api_calls + $6::int, seen = seen + $7::bigint,"
+    " pages = pages + 1, api_calls = api_calls + $6::int,"
+    " throttled_ms = throttled_ms + $13::bigint, seen = seen + $7::bigint,"
     " created = created + $8::bigint, updated = updated + $9::bigint,"
     " unchanged = unchanged + $10::bigint, skipped = skipped + $11::bigint,"
     " failed = failed + $12::bigint, error_code = '', updated_at = now() "
     "WHERE run_id = $1::bigint AND chunk_no = $2::int AND claim_no = $3::bigint";
 
+/* All chunks of a run share its row, and whoever writes it keeps the others waiting until the
+ * commit is on the disk: once a second is enough. */
 static const char *const run_sql =
-    "UPDATE psync.run SET progress_at = now(), stalls = 0, api_calls = api_calls + $2::int,"
-    " throttled_ms = throttled_ms + $3::bigint WHERE run_id = $1::bigint";
+    "UPDATE psync.run r SET progress_at = now(), stalls = 0, api_calls = k.calls,"
+    " throttled_ms = k.throttled_ms "
+    "FROM (SELECT sum(api_calls) AS calls, sum(throttled_ms) AS throttled_ms"
+    "  FROM psync.run_chunk WHERE run_id = $1::bigint) k "
+    "WHERE r.run_id = $1::bigint AND (r.progress_at IS NULL"
+    "  OR r.progress_at < now() - interval '1 second')";
 
 static int save_chunk(struct save *s, struct err *err)
 {
@@ -204,10 +211,8 @@ static int save_chunk(struct save *s, struct err *err)
     for (size_t i = 0; i < COUNT_OF(counts); i++) {
         params_int(p, counts[i]);
     }
+    params_int(p, c->throttled_ms);
     params_int(run, c->run_id);
-    params_int(run, c->api_calls);
-    params_int(run, c->throttled_ms);
-    /* The run's row last: chunks of one run commit side by side and share it. */
     if (store_send(s->tx, chunk_sql, p, &r, err) != 0 ||
         store_send(s->tx, run_sql, run, NULL, err) != 0 || store_sync(s->tx, err) != 0) {
         return -1;

@@ -207,7 +207,7 @@ static struct unit_end chunk_save(struct chunk_job *j)
         rc = run_save_scope_page(j->w->app, j->fetch.conn, &j->chunk, &j->list,
                                  j->fetch.api_calls, &err);
         if (rc == 0 && j->list.has_more) {
-            (void)!run_advance(j->w->app, j->chunk.run_id, &err);
+            (void)!run_go_on(j->w->app, j->chunk.run_id, &err);
             return chunk_goes_on;
         }
     } else if (strcmp(j->chunk.kind, "related") == 0) {
@@ -333,7 +333,7 @@ static struct unit_end chunk_work(struct chunk_job *j)
             break;
         }
     }
-    if (end.outcome == OUTCOME_COMPLETE && run_advance(j->w->app, j->chunk.run_id, &err) != 0) {
+    if (end.outcome == OUTCOME_COMPLETE && run_go_on(j->w->app, j->chunk.run_id, &err) != 0) {
         /* The scheduler will advance it. */
         log_warn(j->w->app->log, "run.advance", "cannot advance run %lld: %s",
                  (long long)j->chunk.run_id, err.msg);
