@@ -36,6 +36,9 @@ struct store_options {
     int64_t connect_timeout_ms;   /* 0 = 5000 */
     int64_t statement_timeout_ms; /* 0 = 30000; also the server's statement_timeout */
     int64_t pool_timeout_ms;      /* waiting for a free connection; 0 = 30000 */
+    bool generic_plans; /* what is prepared is planned once for all values, and not anew for
+                           each where the planner hopes for a better one: for statements that
+                           look up by keys. Not behind a pooler, where nothing is prepared. */
 };
 
 /** No connection is made yet. Returns a store the caller owns, or NULL (ERR_CONFIG, ERR_NOMEM).

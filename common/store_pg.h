@@ -83,6 +83,7 @@ struct pg_conn_options {
     PQconninfoOption *info; /* of the URL */
     const char *application_name;
     const char *role;
+    bool generic_plans;
     int64_t statement_timeout_ms;
 };
 

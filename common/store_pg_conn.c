@@ -215,7 +215,9 @@ static int settings_send(struct pg_conn *c, const struct pg_conn_options *o, int
                    (long long)o->statement_timeout_ms);
     (void)snprintf(idle_ms, sizeof idle_ms, "%d", IDLE_IN_TRANSACTION_MS);
     (void)snprintf(pid_text, sizeof pid_text, "%d", pid);
-    const char *values[] = {statement_ms, idle_ms, o->role, pid_text, pid == 0 ? "on" : "off"};
+    const char *plans = o->generic_plans && pid != 0 ? "force_generic_plan" : "auto";
+    const char *values[] = {statement_ms, idle_ms, o->role, pid_text, pid == 0 ? "on" : "off",
+                            plans};
     static const char sql[] =
         "SELECT other, CASE WHEN $5::bool OR NOT other THEN"
         " set_config('statement_timeout', $1, $5::bool)"
@@ -223,6 +225,7 @@ static int settings_send(struct pg_conn *c, const struct pg_conn_options *o, int
         " || set_config('timezone', 'UTC', $5::bool)"
         " || set_config('datestyle', 'ISO, MDY', $5::bool)"
         " || set_config('bytea_output', 'hex', $5::bool)"
+        " || set_config('plan_cache_mode', $6, $5::bool)"
         " || set_config('role', coalesce($3, current_setting('role')), $5::bool) END"
         " FROM (SELECT pg_backend_pid() <> $4::int AS other) v";
     if (c->pg == NULL ||

@@ -49,6 +49,7 @@ struct store *store_new(uv_loop_t *loop, const struct store_options *o, struct e
     s->conn.application_name =
         o->application_name == NULL ? "pivotal-sync" : o->application_name;
     s->conn.role = o->role;
+    s->conn.generic_plans = o->generic_plans;
     s->conn.statement_timeout_ms =
         o->statement_timeout_ms > 0 ? o->statement_timeout_ms : STATEMENT_TIMEOUT_MS;
     s->connect_timeout_ms =

@@ -20,7 +20,7 @@ static int app_open_log(struct app *a, struct err *err)
     return a->log != NULL ? 0 : -1;
 }
 
-static int app_open_store(struct app *a, struct err *err)
+static int app_open_store(struct app *a, bool generic_plans, struct err *err)
 {
     if (!config_is_set(a->config, SETTING_DATABASE_URL)) {
         err_set(
@@ -32,6 +32,7 @@ static int app_open_store(struct app *a, struct err *err)
         .url = config_text(a->config, SETTING_DATABASE_URL),
         .application_name = a->program,
         .max_connections = (int)config_int(a->config, SETTING_DB_POOL),
+        .generic_plans = generic_plans,
     };
     a->store = store_new(a->loop, &o, err);
     return a->store != NULL ? 0 : -1;
@@ -149,7 +150,7 @@ int app_open(struct app *a, const char *program, uv_loop_t *loop, struct config 
     (void)gethostname(host, sizeof host - 1);
     snprintf(a->worker, sizeof a->worker, "%s:%d", host, (int)getpid());
     if (app_open_log(a, err) != 0 || ((needs & APP_SEAL) != 0 && app_open_seal(a, err) != 0) ||
-        ((needs & APP_STORE) != 0 && app_open_store(a, err) != 0) ||
+        ((needs & APP_STORE) != 0 && app_open_store(a, (needs & APP_KEYS) != 0, err) != 0) ||
         ((needs & APP_QUEUE) != 0 && app_open_queue(a, needs, err) != 0) ||
         ((needs & APP_HTTP) != 0 && app_open_http(a, err) != 0)) {
         return -1;

@@ -52,6 +52,7 @@ enum app_needs {
     APP_SEAL = 8, /* SECRET_KEY must be set */
     APP_ALL = 15,
     APP_QUICK = 16, /* Redis has 3 s to answer and not 5: somebody outside waits 5 s for us */
+    APP_KEYS = 32,  /* its statements look up by keys (store_options.generic_plans) */
 };
 
 /**

@@ -125,7 +125,7 @@ static int child_main(struct config *config, int index, int64_t parent_pid)
     }
     proc_protect_memory();
     srand((unsigned)(clock_mono_us() ^ getpid()));
-    if (app_open(&c->app, "worker", &c->loop, config, APP_ALL, &err) != 0) {
+    if (app_open(&c->app, "worker", &c->loop, config, APP_ALL | APP_KEYS, &err) != 0) {
         fprintf(stderr, "pivotal-sync-worker: %s\n", err.msg);
         return 10;
     }

@@ -171,6 +171,40 @@ static void knows_what_a_failed_transaction_has_prepared(void **state)
     with_store(1, skipped_body);
 }
 
+/* How often a statement for which the planner likes to know the value was planned for one. */
+static int64_t planned_for_a_value(struct fixture *f)
+{
+    for (int i = 0; i < 10; i++) {
+        CLEANUP(params_freep) struct params *p = params_new();
+        params_int(p, i);
+        ok(f, store_query(f->store, "SELECT count(*) FROM generate_series(1, $1::int) AS up", p,
+                          NULL, &f->err));
+    }
+    return number(f, "SELECT coalesce(sum(custom_plans), 0) FROM pg_prepared_statements"
+                     " WHERE statement LIKE '%AS up'");
+}
+
+static void generic_body(struct fixture *f)
+{
+    struct store *own = f->store;
+    struct store_options o = f->options;
+    o.generic_plans = true;
+    int64_t without = planned_for_a_value(f);
+    f->store = store_new(&f->loop, &o, &f->err);
+    assert_non_null(f->store);
+    int64_t with = planned_for_a_value(f);
+    store_free(f->store);
+    f->store = own;
+    assert_int_equal(with, 0);
+    assert_true(pooled() || without > 0);
+}
+
+static void plans_once_for_all_values_where_asked_to(void **state)
+{
+    (void)state;
+    with_store(1, generic_body);
+}
+
 int main(void)
 {
     if (getenv("PIVOTAL_SYNC_TEST_DATABASE_URL") == NULL) {
@@ -181,6 +215,7 @@ int main(void)
         cmocka_unit_test(prepares_what_comes_again_on_a_session_of_its_own),
         cmocka_unit_test(repeats_what_a_changed_table_or_session_broke),
         cmocka_unit_test(knows_what_a_failed_transaction_has_prepared),
+        cmocka_unit_test(plans_once_for_all_values_where_asked_to),
     };
     return RUN_TESTS(tests);
 }
