@@ -141,7 +141,8 @@ static bool fetch_is_token_fault(const struct fetch *f, const struct ask *ask,
     return why->type == ET_AUTH_TOKEN_EXPIRED || why->type == ET_AUTH_KEY_INVALID;
 }
 
-/* For the page and the command; a count that is lost is no harm. */
+/* For the page and the command. A count that is lost is no harm, so nobody waits for the disk.
+ */
 static void fetch_count_reads(struct fetch *f)
 {
     struct err err = {0};
@@ -152,12 +153,14 @@ static void fetch_count_reads(struct fetch *f)
     params_int(p, f->conn->connection_id);
     params_int(p, f->reads);
     f->reads = 0;
-    if (store_query(f->app->store,
-                    "INSERT INTO psync.provider_read AS r (connection_id, month, reads)"
-                    " VALUES ($1, date_trunc('month', now() AT TIME ZONE 'UTC'), $2)"
-                    " ON CONFLICT (connection_id, month) DO UPDATE"
-                    "   SET reads = r.reads + excluded.reads",
-                    p, NULL, &err) != 0) {
+    if (store_query(
+            f->app->store,
+            "INSERT INTO psync.provider_read AS r (connection_id, month, reads)"
+            " SELECT $1::bigint, date_trunc('month', now() AT TIME ZONE 'UTC'), $2::bigint"
+            " FROM set_config('synchronous_commit', 'off', true)"
+            " ON CONFLICT (connection_id, month) DO UPDATE"
+            "   SET reads = r.reads + excluded.reads",
+            p, NULL, &err) != 0) {
         log_warn(f->app->log, "quota.reads", "cannot count reads: %s", err.msg);
     }
 }
