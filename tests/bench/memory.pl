@@ -9,7 +9,7 @@ use Bench qw(row rig free_port);
 use Psync;
 use Time::HiRes qw(sleep time);
 
-use constant SECONDS => 20;
+use constant SECONDS => 60;
 
 my @programs = qw(webhook-gw scheduler worker admin);
 my $rig = rig(sim => ['--companies', 200, '--customers', 120],

@@ -27,7 +27,7 @@ sub at_150_ms {
     my $c = $rig->sim(GET => 'counters?ids=0')->{$provider};
     row("quota.${provider}_150_ms", 'records/s', undef, $f->{rate});
     row("quota.${provider}_150_ms_share", 'of what is allowed', ['>=', $share],
-        $c->{requests} / $f->{took} / $allowed);
+        Psync::general_calls($c) / $f->{took} / $allowed);
     row("quota.${provider}_150_ms_refused", '%', ['<=', $refused],
         100 * ($c->{by_status}{429} // 0) / $c->{requests});
     $rig->stop($_) for qw(worker scheduler);

@@ -64,8 +64,8 @@ sub paced {
         push @median, percentile(0.5, @w);
         push @p99, percentile(0.99, @w);
     }
-    row('pick-up by an idle worker, 50/s, p50', 'ms', ['<=', 5], @median);
-    row('pick-up by an idle worker, 50/s, p99', 'ms', ['<=', 50], @p99);
+    row('wait.idle_worker_50_a_second_p50', 'ms', ['<=', 5], @median);
+    row('wait.idle_worker_50_a_second_p99', 'ms', ['<=', 50], @p99);
 }
 
 # ---- behind a million units of another tenant ----
@@ -138,5 +138,5 @@ for my $run (1 .. 3) {
 }
 my $left = $rig->cmd_json('queue', 'stats')->{waiting}{webhook};
 $left > 0.8 * $waiting or die "only $left units of tenant A wait\n";
-row("put to claim behind $waiting units of another tenant, p50", 'ms', undef, @median);
-row("put to claim behind $waiting units of another tenant, p99", 'ms', ['<=', 50], @p99);
+row("wait.behind_${waiting}_units_of_another_tenant_p50", 'ms', undef, @median);
+row("wait.behind_${waiting}_units_of_another_tenant_p99", 'ms', ['<=', 50], @p99);

@@ -24,17 +24,9 @@ sub before {
 my $chaos = Chaos->new(no_sync => 1, before => \&before, sim => ['--companies', $companies, '--list-members',
     $companies, '--contacts', 0, '--customers', $customers, '--subscriptions-per-customer', 0]);
 my $rig = $chaos->rig;
-# Associations and search have quotas of their own at HubSpot.
-sub count_of {
-    my ($c, $provider) = @_;
-    my $e = $c->{$provider}{endpoints};
-    my $n = 0;
-    $n += $e->{$_}{requests} for grep { !m{associations|/search$} } keys %$e;
-    return $n;
-}
 sub counts {
     my $c = $rig->sim(GET => 'counters?ids=0');
-    return map { $_ => count_of($c, $_) } qw(hubspot stripe);
+    return map { $_ => Psync::general_calls($c->{$_}) } qw(hubspot stripe);
 }
 
 # Both run at once; each is sampled until its run ends.
@@ -78,7 +70,7 @@ for my $p (qw(hubspot stripe)) {
     my $used = $rate / $limit{$p} * 100;
     my $refused = $c->{$p}{violations};
     note(sprintf '%s: %d calls (and %d with a quota of their own) in %.1f s, %.2f a second = %.1f %%'
-        . ' of the quota, %d refused', $p, $total, $c->{$p}{requests} - count_of($c, $p),
+        . ' of the quota, %d refused', $p, $total, $c->{$p}{requests} - Psync::general_calls($c->{$p}),
         ($ended{$p} // time) - $began, $rate, $used, $refused);
     note(join ', ', map { "$_ $c->{$p}{endpoints}{$_}{requests}" }
         sort keys %{$c->{$p}{endpoints}});

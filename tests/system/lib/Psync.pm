@@ -631,6 +631,16 @@ sub held {
     return $fault ? $fault->{held} : 0;
 }
 
+# Calls of a provider, as its counters tell, that count against its general limit: associations and
+# search have quotas of their own at HubSpot.
+sub general_calls {
+    my ($counters) = @_;
+    my $endpoints = $counters->{endpoints};
+    my $n = 0;
+    $n += $endpoints->{$_}{requests} for grep { !m{associations|/search$} } keys %$endpoints;
+    return $n;
+}
+
 sub calls_naming {
     my ($self, $type, $id) = @_;
     return $self->sim(GET => "counters/id/$type/$id")->{count};
