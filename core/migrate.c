@@ -14,7 +14,7 @@
 /* Any constant does, as long as every version uses the same: "psync" in ASCII. */
 #define LOCK_SQL "SELECT pg_advisory_xact_lock(482871602019)"
 
-enum { HASH_TEXT_BYTES = 65, NAME_BYTES = 128, LINE_BYTES = 512 };
+enum { HASH_TEXT_BYTES = 65, NAME_BYTES = 128, LINE_BYTES = 512, TRIES_MAX = 5 };
 
 /* In the order they are applied after the steps: grants come last. "*" is any text. */
 static const char *const described[] = {"sql/functions.sql", "sql/provider_*", "sql/views.sql",
@@ -209,8 +209,7 @@ static int described_check(struct migration *m, struct store_tx *tx, const struc
     return file_apply(m, tx, f, name, hash, err);
 }
 
-/* One file in a transaction of its own. */
-static int file_in_transaction(struct migration *m, const struct embedded *f, struct err *err)
+static int file_try(struct migration *m, const struct embedded *f, struct err *err)
 {
     struct store_tx *tx = store_begin(m->store, err);
     if (tx == NULL) {
@@ -225,6 +224,19 @@ static int file_in_transaction(struct migration *m, const struct embedded *f, st
         return rc;
     }
     return store_commit(tx, err);
+}
+
+/* One file in a transaction of its own. Programs work meanwhile: where a step and their
+ * statements wait for each other, PostgreSQL ends one of the two, and it may be the step. */
+static int file_in_transaction(struct migration *m, const struct embedded *f, struct err *err)
+{
+    int rc = file_try(m, f, err);
+    for (int again = 1; rc < 0 && again < TRIES_MAX && strcmp(err->sqlstate, "40P01") == 0;
+         again++) {
+        err_clear(err);
+        rc = file_try(m, f, err);
+    }
+    return rc;
 }
 
 /* ---- before and after ---- */

@@ -178,17 +178,64 @@ static void migrate_task(void *arg)
     f->done++;
 }
 
-static void at_once_body(struct fixture *f)
+static void migrate_from(struct fixture *f, int places)
 {
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < places; i++) {
         assert_int_equal(task_start(&f->loop, "migrate", migrate_task, f, &f->err), 0);
     }
+}
+
+static void until_done(struct fixture *f, int count)
+{
     int64_t deadline = clock_mono_ms() + 30000;
-    while (f->done < 3 && clock_mono_ms() < deadline) {
+    while (f->done < count && clock_mono_ms() < deadline) {
         task_sleep_ms(5);
     }
-    assert_int_equal(f->done, 3);
+    assert_int_equal(f->done, count);
     assert_int_equal(migrate_is_current(f->store, &f->err), 1);
+}
+
+static void at_once_body(struct fixture *f)
+{
+    migrate_from(f, 3);
+    until_done(f, 3);
+}
+
+/* Another session has what a step wants next, and wants what the step has. Only the step looks
+ * for circles, so it is the one that PostgreSQL ends. */
+static void circle_body(struct fixture *f)
+{
+    char waits[256] = "";
+    migrate(f);
+    script(f, f->store, "UPDATE psync.migration SET sha256 = 'old' WHERE name = 'views'");
+    struct store_tx *tx = store_begin(f->store, &f->err);
+    assert_non_null(tx);
+    assert_int_equal(store_send(tx, "SET LOCAL deadlock_timeout = '1min'", NULL, NULL, &f->err),
+                     0);
+    assert_int_equal(
+        store_send(tx, "LOCK TABLE psync.migration IN SHARE MODE", NULL, NULL, &f->err), 0);
+    assert_int_equal(store_sync(tx, &f->err), 0);
+    migrate_from(f, 1);
+    int64_t deadline = clock_mono_ms() + 30000;
+    while (strcmp(waits, "1") != 0 && clock_mono_ms() < deadline) {
+        task_sleep_ms(5);
+        text(f,
+             "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock'"
+             " AND relation = 'psync.migration'::regclass",
+             waits);
+    }
+    assert_string_equal(waits, "1");
+    assert_int_equal(
+        store_send(tx, "SELECT pg_advisory_xact_lock(482871602019)", NULL, NULL, &f->err), 0);
+    assert_int_equal(store_commit(tx, &f->err), 0);
+    until_done(f, 1);
+    is(f, "SELECT count(*) FROM psync.migration WHERE sha256 = 'old'", "0");
+}
+
+static void repeats_a_step_that_waited_in_a_circle(void **state)
+{
+    (void)state;
+    with_database(circle_body);
 }
 
 static void migrates_from_three_places_at_once(void **state)
@@ -557,6 +604,7 @@ int main(void)
         cmocka_unit_test(prints_the_roles_when_it_may_not_make_them),
         cmocka_unit_test(migrates_twice_and_refuses_a_changed_step),
         cmocka_unit_test(migrates_from_three_places_at_once),
+        cmocka_unit_test(repeats_a_step_that_waited_in_a_circle),
         cmocka_unit_test(comments_every_view_and_column),
         cmocka_unit_test(gives_each_role_its_views_and_no_more),
         cmocka_unit_test(counts_business_minutes),
