@@ -41,14 +41,21 @@ static int members(struct worker *w, const char *sql, struct params *p, int n, b
     return 0;
 }
 
+/* LIMIT makes each a look-up by key, whatever the planner believes: it walked all members of
+ * the list, and all companies, for a delivery about one. */
+#define EACH "SELECT n - 1 FROM unnest($2::text[]) WITH ORDINALITY AS t (id, n) "
+#define A_MEMBER                                                                               \
+    "CROSS JOIN LATERAL (SELECT FROM psync.scope_member"                                       \
+    "  WHERE connection_id = $1::bigint AND record_id = t.id LIMIT 1) m "
+#define THE_ROOT                                                                               \
+    "LATERAL (SELECT deleted_at, in_scope FROM psync.record WHERE connection_id = $1::bigint"  \
+    "  AND object_type = $3::text AND record_id = t.id LIMIT 1) r "
+
 int scope_members(struct worker *w, const struct connection *c, const char *const *ids, int n,
                   bool *member, struct err *err)
 {
     CLEANUP(params_freep) struct params *p = id_params(c, ids, n);
-    return members(w,
-                   "SELECT n - 1 FROM unnest($2::text[]) WITH ORDINALITY AS t (id, n)"
-                   " JOIN psync.scope_member m ON m.connection_id = $1 AND m.record_id = t.id",
-                   p, n, member, err);
+    return members(w, EACH A_MEMBER, p, n, member, err);
 }
 
 int scope_live_members(struct worker *w, const struct connection *c, const char *const *ids,
@@ -60,11 +67,7 @@ int scope_live_members(struct worker *w, const struct connection *c, const char 
         return -1;
     }
     params_text(p, root->name);
-    return members(w,
-                   "SELECT n - 1 FROM unnest($2::text[]) WITH ORDINALITY AS t (id, n)"
-                   " JOIN psync.scope_member m ON m.connection_id = $1 AND m.record_id = t.id"
-                   " LEFT JOIN psync.record r ON r.connection_id = $1 AND r.object_type = $3"
-                   "   AND r.record_id = t.id WHERE r.deleted_at IS NULL",
+    return members(w, EACH A_MEMBER "LEFT JOIN " THE_ROOT "ON true WHERE r.deleted_at IS NULL",
                    p, n, member, err);
 }
 
@@ -77,10 +80,7 @@ int scope_mirrored(struct worker *w, const struct connection *c, const char *con
         return -1;
     }
     params_text(p, root->name);
-    return members(w,
-                   "SELECT n - 1 FROM unnest($2::text[]) WITH ORDINALITY AS t (id, n)"
-                   " JOIN psync.record r ON r.connection_id = $1 AND r.object_type = $3"
-                   "   AND r.record_id = t.id WHERE r.deleted_at IS NULL AND r.in_scope",
+    return members(w, EACH "CROSS JOIN " THE_ROOT "WHERE r.deleted_at IS NULL AND r.in_scope",
                    p, n, mirrored, err);
 }
 
