@@ -71,19 +71,10 @@ static void add_waiting(struct api_call *c, json_t *rows)
     json_auto_t *quota = figures_quota(c->app, &err);
     json_array_foreach(rows, i, row)
     {
-        char until[CLOCK_TEXT_BYTES];
-        const char *why = "";
         json_t *q = figures_queue(
             c->app, json_integer_value(json_object_get(row, "connection_id")), &err);
         json_t *mine = quota != NULL ? figures_quota_of(quota, row) : json_null();
-        int64_t closed_ms = figures_closed_until_ms(mine, &why);
-        if (closed_ms > 0) {
-            const struct error_info *info = error_info(error_type_find(why));
-            (void)json_object_set_new(row, "throttled_until",
-                                      json_string(clock_text(closed_ms, until)));
-            (void)json_object_set_new(row, "throttled_why",
-                                      json_string(info != NULL ? info->title : why));
-        }
+        figures_set_throttled(row, mine);
         (void)json_object_set_new(row, "queue", q != NULL ? q : json_null());
         (void)json_object_set_new(row, "quota", mine);
         (void)json_object_set_new(row, "scopes_needed", scopes_needed(row));

@@ -73,13 +73,8 @@ static void add_throttled(struct app *app, json_t *rows)
     json_auto_t *quota = figures_quota(app, &err);
     json_array_foreach(rows, i, row)
     {
-        char until[CLOCK_TEXT_BYTES];
         json_auto_t *mine = figures_quota_of(quota, row);
-        int64_t closed_ms = figures_closed_until_ms(mine, NULL);
-        if (closed_ms > 0) {
-            (void)json_object_set_new(row, "throttled_until",
-                                      json_string(clock_text(closed_ms, until)));
-        }
+        figures_set_throttled(row, mine);
     }
 }
 

@@ -25,8 +25,7 @@ int verb_keys_rotate(struct cmd *c, struct err *err)
 /* The object of -o json, then what a line each says to people; NULL = no line. */
 static const char *const show_names[] = {NULL,      "Connection", "Account",     "State",
                                          "Paused",  "Mirrored",   "Incremental", "Full sync",
-                                         "Records", "Slowed",     "Credential",  "Permissions",
-                                         "Mapping"};
+                                         "Records", "Credential", "Permissions", "Mapping"};
 static const char *const show_sql =
     "SELECT (to_jsonb(v) || jsonb_build_object('mapping_version', m.version, 'credential',"
     "   CASE WHEN k.connection_id IS NOT NULL THEN jsonb_build_object('kind', k.kind, 'scopes',"
@@ -51,8 +50,6 @@ static const char *const show_sql =
     "   || coalesce(', next ' || date_trunc('second', v.next_full_at), ''),"
     " concat_ws(', ', v.provider_records || ' at the provider', v.mirrored_records || ' here',"
     "   v.failing || ' failing', nullif(v.missing_records, 0) || ' missing'),"
-    " 'until ' || date_trunc('second', v.throttled_until) || coalesce(': ' || v.throttled_why,"
-    "   ''),"
     " coalesce(k.kind || ' of ' || date_trunc('second', k.updated_at)"
     "   || coalesce(', good until ' || date_trunc('second', k.expires_at), '') || ', '"
     "   || cardinality(k.webhook_secrets) || ' webhook secret'"

@@ -2,6 +2,7 @@
 #include "cmd/cmd.h"
 
 #include "cmd/watch.h"
+#include "core/figures.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ enum { WATCH_MS = 2000, WATCH_PLAIN_MS = 10000 };
     "    'checked_at', k.checked_at) ORDER BY k.object_type), '[]')"                           \
     "  FROM psync_bi.completeness k WHERE k.connection_id = s.connection_id) AS completeness," \
     " s.account_id, s.account_name, s.paused_at, s.paused_by, s.throttled_until,"              \
+    " s.throttled_why,"                                                                        \
     " extract(epoch FROM now() - s.last_incremental_at)::bigint AS incremental_age_s,"         \
     " extract(epoch FROM now() - s.last_full_success_at)::bigint AS full_age_s,"               \
     " (SELECT json_build_object('run_id', r.run_id, 'seen', r.seen, 'expected', r.expected)"   \
@@ -104,7 +106,7 @@ static void age_text(long long s, char *out, size_t out_bytes)
 }
 
 /* "2026-11-23T15:04:05.123+01:00" to the second, with a blank. */
-static void clock_text(const char *iso, char out[40])
+static void moment_text(const char *iso, char out[40])
 {
     size_t fraction = iso[0] != '\0' && strlen(iso) > 19 && iso[19] == '.'
                           ? 1 + strspn(iso + 20, "0123456789")
@@ -119,7 +121,7 @@ static void print_clock(FILE *out, const char *name, const json_t *row, const ch
     char moment[40] = "never", ago[32] = "";
     const char *iso = text_of(row, at);
     if (iso[0] != '\0') {
-        clock_text(iso, moment);
+        moment_text(iso, moment);
         age_text(number_of(row, age), ago, sizeof ago);
     }
     fprintf(out, "  %-24s %-25s  %-10s  ", name, moment, ago);
@@ -180,7 +182,7 @@ static void print_connection(FILE *out, const json_t *row, bool colors)
     print_word(out, state, state_color(state), colors);
     fprintf(out, "  %s %s\n", text_of(row, "account_name"), text_of(row, "account_id"));
     if (reason[0] != '\0') {
-        clock_text(text_of(row, "state_since"), moment);
+        moment_text(text_of(row, "state_since"), moment);
         fprintf(out, "  %s (since %s)\n", reason, moment);
     }
     if (text_of(row, "paused_at")[0] != '\0') {
@@ -188,8 +190,9 @@ static void print_connection(FILE *out, const json_t *row, bool colors)
                 text_of(row, "paused_by"), text_of(row, "provider"), text_of(row, "workspace"));
     }
     if (text_of(row, "throttled_until")[0] != '\0') {
-        clock_text(text_of(row, "throttled_until"), moment);
-        fprintf(out, "  Throttled until %s\n", moment);
+        moment_text(text_of(row, "throttled_until"), moment);
+        fprintf(out, "  Throttled until %s: %s. It goes on by itself.\n", moment,
+                text_of(row, "throttled_why"));
     }
     print_clock(out, "Last incremental update", row, "last_incremental_at", "incremental_age_s",
                 "incremental_health", colors);
@@ -201,7 +204,7 @@ static void print_connection(FILE *out, const json_t *row, bool colors)
                 number_of(run, "seen"));
         fprintf(out, counted ? " of %lld records\n" : " records\n", number_of(run, "expected"));
     } else if (text_of(row, "next_full_at")[0] != '\0') {
-        clock_text(text_of(row, "next_full_at"), moment);
+        moment_text(text_of(row, "next_full_at"), moment);
         fprintf(out, "  %-24s %s\n", "Next full sync", moment);
     }
     print_counts(out, json_object_get(row, "completeness"));
@@ -279,14 +282,7 @@ static int status_read(struct cmd *c, struct status *s, struct err *err)
     }
     s->rows = json_array();
     s->queue_answers = queue_stats(c->app->queue, 0, &s->queue, &away) == 0;
-    if (s->queue_answers && c->form == OUT_TABLE) {
-        struct buf text;
-        buf_init(&text, 4 << 20);
-        if (queue_quota(c->app->queue, &text, &away) == 0) {
-            s->quota = json_loads(buf_text(&text), 0, NULL);
-        }
-        buf_release(&text);
-    }
+    s->quota = s->queue_answers ? figures_quota(c->app, &away) : NULL;
     snprintf(s->queue_error, sizeof s->queue_error, "%.255s", away.msg);
     for (int i = 0; i < rows_count(r); i++) {
         json_t *row = json_loads(rows_text(r, i, 0), 0, NULL);
@@ -295,6 +291,8 @@ static int status_read(struct cmd *c, struct status *s, struct err *err)
         if (s->queue_answers && queue_stats(c->app->queue, id, &q, &away) == 0) {
             json_object_set_new(row, "waiting", json_integer(status_waiting(&q)));
         }
+        json_auto_t *mine = figures_quota_of(s->quota, row);
+        figures_set_throttled(row, mine);
         json_array_append_new(s->rows, row);
     }
     return 0;

@@ -1,6 +1,7 @@
 #include "core/figures.h"
 
 #include "common/clock.h"
+#include "common/error_type.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -103,7 +104,9 @@ json_t *figures_quota_of(const json_t *quota, const json_t *row)
     return out;
 }
 
-int64_t figures_closed_until_ms(const json_t *buckets, const char **why)
+/* In ms since 1970; 0 = they are open. *why (lent) is the code of the error type, "" when it is
+ * not known. */
+static int64_t closed_until_ms(const json_t *buckets, const char **why)
 {
     size_t i;
     json_t *bucket;
@@ -115,11 +118,24 @@ int64_t figures_closed_until_ms(const json_t *buckets, const char **why)
             int64_t ms = json_integer_value(json_object_get(bucket, names[k]));
             if (ms > now_ms && ms > latest_ms) {
                 latest_ms = ms;
-                if (why != NULL) {
-                    *why = text_of(bucket, "reason");
-                }
+                *why = text_of(bucket, "reason");
             }
         }
     }
     return latest_ms;
+}
+
+void figures_set_throttled(json_t *row, const json_t *buckets)
+{
+    char until[CLOCK_TEXT_BYTES];
+    const char *why = "";
+    int64_t closed_ms = closed_until_ms(buckets, &why);
+    if (closed_ms == 0) {
+        return;
+    }
+    const struct error_info *info = error_info(error_type_find(why));
+    (void)json_object_set_new(row, "throttled_until",
+                              json_string(clock_text(closed_ms, until)));
+    (void)json_object_set_new(row, "throttled_why",
+                              json_string(info != NULL ? info->title : why));
 }

@@ -19,8 +19,8 @@ json_t *figures_quota(struct app *app, struct err *err) MUST_USE;
  * account_id and mode as the views name them. The caller owns it. */
 json_t *figures_quota_of(const json_t *quota, const json_t *row) MUST_USE;
 
-/** Until when no call of one of these buckets may be made, in ms since 1970; 0 = they are open.
- * *why (lent, may be NULL) is set to the error type that closed it, "" when it is not known. */
-int64_t figures_closed_until_ms(const json_t *buckets, const char **why);
+/** Where no call of one of these buckets may be made for now: set throttled_until (ISO) of row,
+ * and throttled_why to the title of the error type that closed it. */
+void figures_set_throttled(json_t *row, const json_t *buckets);
 
 #endif
