@@ -252,8 +252,8 @@ $rig->redis('HSET', $gate, 'cl', (time + 3600) * 1000, 'why', 'rate_limit_daily'
 my (undef, $held) = get("/api/v1/connections/$hubspot");
 like $held->{throttled_until}, qr/^\d{4}-.*Z$/, 'calls that are held back are told with their time';
 like $held->{throttled_why}, qr/Daily quota/, 'and why';
-my ($status) = grep { $_->{connection_id} == $hubspot } @{$rig->cmd_json('status')->{connections}};
-is "$status->{throttled_until} $status->{throttled_why}", "$held->{throttled_until} $held->{throttled_why}",
+my ($by_command) = grep { $_->{connection_id} == $hubspot } @{$rig->cmd_json('status')->{connections}};
+is "$by_command->{throttled_until} $by_command->{throttled_why}", "$held->{throttled_until} $held->{throttled_why}",
     'by the command, too';
 $rig->redis('HDEL', $gate, 'cl', 'why');
 is((get("/api/v1/connections/$hubspot"))[1]{throttled_until}, undef, 'until they go on');
