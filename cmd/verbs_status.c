@@ -191,8 +191,9 @@ static void print_connection(FILE *out, const json_t *row, bool colors)
     }
     if (text_of(row, "throttled_until")[0] != '\0') {
         moment_text(text_of(row, "throttled_until"), moment);
-        fprintf(out, "  Throttled until %s: %s. It goes on by itself.\n", moment,
-                text_of(row, "throttled_why"));
+        const char *why = text_of(row, "throttled_why");
+        fprintf(out, "  Throttled until %s%s%s. It goes on by itself.\n", moment,
+                why[0] != '\0' ? ": " : "", why);
     }
     print_clock(out, "Last incremental update", row, "last_incremental_at", "incremental_age_s",
                 "incremental_health", colors);

@@ -141,8 +141,7 @@ static bool fetch_is_token_fault(const struct fetch *f, const struct ask *ask,
     return why->type == ET_AUTH_TOKEN_EXPIRED || why->type == ET_AUTH_KEY_INVALID;
 }
 
-/* For the page and the command. A count that is lost is no harm, so nobody waits for the disk.
- */
+/* For the page and the command; a count that is lost is no harm, so it waits for no disk. */
 static void fetch_count_reads(struct fetch *f)
 {
     struct err err = {0};

@@ -301,28 +301,24 @@ int run_save_related(struct app *app, const struct run_chunk *chunk,
     }
     params_array_end(p);
     if ((refs->count > 0 && chunk_lock_run(tx, chunk->run_id, err) != 0) ||
-        chunk_checkpoint(tx, chunk, NULL, true, api_calls, &checkpoint, err) != 0) {
-        return -1;
-    }
-    if (refs->count > 0 &&
-        store_send(
-            tx,
-            "WITH base AS (SELECT max(chunk_no) AS no FROM psync.run_chunk WHERE run_id = $1),"
-            " old AS (DELETE FROM psync.run_chunk WHERE run_id = $1 AND kind = 'ids'"
-            "     AND object_type = $2 AND status = 'waiting' AND cardinality(ids) < $3"
-            "   RETURNING ids, parents),"
-            " pairs AS (SELECT id, min(parent) AS parent FROM ("
-            "     SELECT unnest(ids) AS id, unnest(parents) AS parent FROM old"
-            "     UNION ALL SELECT * FROM unnest($4::text[], $5::text[])) x GROUP BY id),"
-            " grouped AS (SELECT (row_number() OVER (ORDER BY id) - 1) / $3 AS g, id, parent"
-            "   FROM pairs)"
-            " INSERT INTO psync.run_chunk (run_id, chunk_no, object_type, kind, ids, parents)"
-            " SELECT $1, base.no + 1 + g, $2, 'ids', array_agg(id ORDER BY id),"
-            "   array_agg(parent ORDER BY id) FROM grouped, base GROUP BY g, base.no",
-            p, &partial, err) != 0) {
-        return -1;
-    }
-    if (store_sync(tx, err) != 0) {
+        chunk_checkpoint(tx, chunk, NULL, true, api_calls, &checkpoint, err) != 0 ||
+        (refs->count > 0 &&
+         store_send(
+             tx,
+             "WITH base AS (SELECT max(chunk_no) AS no FROM psync.run_chunk WHERE run_id = $1),"
+             " old AS (DELETE FROM psync.run_chunk WHERE run_id = $1 AND kind = 'ids'"
+             "     AND object_type = $2 AND status = 'waiting' AND cardinality(ids) < $3"
+             "   RETURNING ids, parents),"
+             " pairs AS (SELECT id, min(parent) AS parent FROM ("
+             "     SELECT unnest(ids) AS id, unnest(parents) AS parent FROM old"
+             "     UNION ALL SELECT * FROM unnest($4::text[], $5::text[])) x GROUP BY id),"
+             " grouped AS (SELECT (row_number() OVER (ORDER BY id) - 1) / $3 AS g, id, parent"
+             "   FROM pairs)"
+             " INSERT INTO psync.run_chunk (run_id, chunk_no, object_type, kind, ids, parents)"
+             " SELECT $1, base.no + 1 + g, $2, 'ids', array_agg(id ORDER BY id),"
+             "   array_agg(parent ORDER BY id) FROM grouped, base GROUP BY g, base.no",
+             p, &partial, err) != 0) ||
+        store_sync(tx, err) != 0) {
         return -1;
     }
     return chunk_commit(&tx, checkpoint, err);
